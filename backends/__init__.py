@@ -1,0 +1,120 @@
+"""The table of contents: every backend with its modes, devices and precisions. Imports no framework.
+
+The harness reads this table in an environment where no framework is installed; a backend's module
+is imported only by `load`, in that backend's own environment. A package of a third party adds a row
+through the entry-point group `lenet_bench.backends`, which names an `Entry`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from dataclasses import dataclass
+from types import ModuleType
+
+ENTRY_POINTS = "lenet_bench.backends"
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way a framework runs, in that framework's own word. `lane` is `tutorial` or `expert`."""
+
+    name: str
+    lane: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table.
+
+    `framework` is the module whose absence makes the backend unavailable; `layout` is how it keeps
+    images, NCHW or NHWC; `precisions` are those of any of its devices.
+    """
+
+    name: str
+    module: str
+    framework: str
+    modes: tuple[Mode, ...]
+    devices: tuple[str, ...] = ("cpu",)
+    precisions: tuple[str, ...] = ("float32", "float64")
+    variants: tuple[str, ...] = ("lenet5", "tanh", "modern")
+    layout: str = "NCHW"
+
+
+BUILT_IN = (
+    Entry(
+        "numpy",
+        "backends.lenet_numpy",
+        "numpy",
+        (
+            Mode("loops", "tutorial", "plain Python loops over images and positions, as textbooks derive it"),
+            Mode("im2col", "tutorial", "windows unrolled into a matrix, one matrix product per convolution"),
+        ),
+    ),
+    Entry(
+        "torch",
+        "backends.lenet_torch",
+        "torch",
+        (
+            Mode("eager", "tutorial", "nn.Module, autograd and torch.optim.SGD"),
+            Mode("functional", "tutorial", "torch.nn.functional with hand-kept parameters, no nn.Module"),
+        ),
+        devices=("cpu", "cuda"),
+        precisions=("float32", "float64", "tf32"),
+    ),
+    Entry(
+        "tensorflow",
+        "backends.lenet_tensorflow",
+        "tensorflow",
+        (
+            Mode("eager", "tutorial", "Keras layers, GradientTape and the Keras SGD optimizer, step by step"),
+            Mode("function", "tutorial", "the same step inside tf.function"),
+        ),
+        devices=("cpu", "cuda"),
+        precisions=("float32", "float64", "tf32"),
+        layout="NHWC",
+    ),
+    Entry(
+        "jax",
+        "backends.lenet_jax",
+        "jax",
+        (Mode("jit", "tutorial", "Flax linen module, value_and_grad, the whole step under jax.jit"),),
+        devices=("cpu", "cuda"),
+        precisions=("float32", "float64", "tf32"),
+        layout="NHWC",
+    ),
+    Entry(
+        "mxnet",
+        "backends.lenet_mxnet",
+        "mxnet",
+        (
+            Mode("imperative", "tutorial", "Gluon blocks, autograd and gluon.Trainer"),
+            Mode("hybridize", "tutorial", "the same blocks after net.hybridize()"),
+        ),
+    ),
+)
+
+
+def registry() -> dict[str, Entry]:
+    """Every backend by name: the built-in ones, then those that installed packages register.
+
+    Raises ValueError where an entry point is broken or takes a name that is already in use.
+    """
+    entries = {entry.name: entry for entry in BUILT_IN}
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            entry = point.load()
+        except Exception as error:
+            raise ValueError(f"entry point {point.value} of {ENTRY_POINTS} does not load: {error}") from error
+        if not isinstance(entry, Entry):
+            raise ValueError(f"entry point {point.value} of {ENTRY_POINTS} is no backends.Entry: {entry!r}")
+        if entry.name in entries:
+            raise ValueError(f"entry point {point.value} registers {entry.name!r}, a name already in use")
+        entries[entry.name] = entry
+    return entries
+
+
+def load(entry: Entry) -> ModuleType:
+    """Import the backend's module, and with it the framework. Raises ImportError where it is missing."""
+    return importlib.import_module(entry.module)

@@ -1,0 +1,255 @@
+"""The network as data: variants, and every shape and count that follows from them.
+
+Canonical layout, here and wherever an array crosses the contract: images are (batch, channel,
+height, width); convolution weights (out, in, height, width); dense weights (out, in), where `in`
+after `flatten` counts channel, then height, then width. A stage's value is taken after its
+activation; the last dense layer has none, its value is the logits.
+
+Sizes follow floor((n + 2p - k) / s) + 1 (Dumoulin & Visin, "A guide to convolution arithmetic for
+deep learning", 2016, relationship 6). Nothing that can be derived is written down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Union
+
+import numpy as np
+
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A square convolution with stride 1 and a bias, followed by the variant's activation."""
+
+    name: str
+    channels: int
+    kernel: int
+    padding: int = 0
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pooling over square windows that do not overlap; the variant says whether average or maximum."""
+
+    name: str
+    kernel: int = 2
+    stride: int = 2
+    padding: int = 0
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """(channel, height, width) becomes one axis, in that order."""
+
+    name: str = "flatten"
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A matrix product and a bias, followed by the variant's activation unless it is the last layer."""
+
+    name: str
+    features: int
+
+
+Layer = Union[Conv, Pool, Flatten, Dense]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What the network is. `activation` is sigmoid, tanh or relu; `pooling` is average or max."""
+
+    name: str
+    origin: str
+    input_size: int
+    activation: str
+    pooling: str
+    layers: tuple[Layer, ...]
+    input_channels: int = 1
+
+    def __getitem__(self, name: str) -> Any:
+        """The layer of that name; which kind it is, the caller knows by its name."""
+        return next(layer for layer in self.layers if layer.name == name)
+
+    def __contains__(self, name: str) -> bool:
+        return any(layer.name == name for layer in self.layers)
+
+
+def _feature_maps(padding: int) -> tuple[Layer, ...]:
+    return (Conv("conv1", 6, 5, padding), Pool("pool1"), Conv("conv2", 16, 5), Pool("pool2"))
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant(
+            name="lenet5",
+            origin="Dive into Deep Learning 7.6: first convolution padded by 2, sigmoid, average pooling",
+            input_size=28,
+            activation="sigmoid",
+            pooling="average",
+            layers=(
+                *_feature_maps(padding=2),
+                Flatten(),
+                Dense("dense1", 120),
+                Dense("dense2", 84),
+                Dense("dense3", CLASSES),
+            ),
+        ),
+        Variant(
+            name="tanh",
+            origin="the textbook reading of LeCun et al. 1998: C5 is a 5x5 convolution with 120 maps",
+            input_size=32,
+            activation="tanh",
+            pooling="average",
+            # C5 takes dense1's place; dense2 (F6) and dense3 (output) keep the names they have elsewhere.
+            layers=(
+                *_feature_maps(padding=0),
+                Conv("conv3", 120, 5),
+                Flatten(),
+                Dense("dense2", 84),
+                Dense("dense3", CLASSES),
+            ),
+        ),
+        Variant(
+            name="modern",
+            origin="the common PyTorch rewrite: 32x32 input, ReLU, max pooling",
+            input_size=32,
+            activation="relu",
+            pooling="max",
+            layers=(
+                *_feature_maps(padding=0),
+                Flatten(),
+                Dense("dense1", 120),
+                Dense("dense2", 84),
+                Dense("dense3", CLASSES),
+            ),
+        ),
+    )
+}
+
+
+def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
+    """floor((n + 2p - k) / s) + 1; raises ValueError where the kernel is larger than what it slides over."""
+    if size + 2 * padding < kernel:
+        raise ValueError(f"a {kernel}x{kernel} kernel does not fit into {size}x{size} padded by {padding}")
+    return (size + 2 * padding - kernel) // stride + 1
+
+
+def stage_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
+    """The shape of every stage without the batch axis: (channel, height, width) or (features,)."""
+    shape: tuple[int, ...] = (variant.input_channels, variant.input_size, variant.input_size)
+    shapes = {"input": shape}
+    for layer in variant.layers:
+        if isinstance(layer, (Conv, Pool)):
+            size = output_size(shape[1], layer.kernel, layer.stride, layer.padding)
+            shape = (layer.channels if isinstance(layer, Conv) else shape[0], size, size)
+        else:
+            shape = (layer.features if isinstance(layer, Dense) else math.prod(shape),)
+        shapes[layer.name] = shape
+    return shapes
+
+
+def widths(variant: Variant) -> dict[str, int]:
+    """Channels (or features, once flattened) of every stage: what a framework's layer wants to be told."""
+    return {stage: shape[0] for stage, shape in stage_shapes(variant).items()}
+
+
+def weight_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight and bias, in the order of the layers."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, entering in _with_input_shape(variant):
+        if isinstance(layer, Conv):
+            shapes[f"{layer.name}.weight"] = (layer.channels, entering[0], layer.kernel, layer.kernel)
+            shapes[f"{layer.name}.bias"] = (layer.channels,)
+        elif isinstance(layer, Dense):
+            shapes[f"{layer.name}.weight"] = (layer.features, entering[0])
+            shapes[f"{layer.name}.bias"] = (layer.features,)
+    return shapes
+
+
+def parameters(variant: Variant) -> dict[str, int]:
+    """Trainable numbers of every stage (0 where there are none)."""
+    shapes = weight_shapes(variant)
+    return {
+        stage: sum(math.prod(shape) for name, shape in shapes.items() if name.split(".")[0] == stage)
+        for stage in stage_shapes(variant)
+    }
+
+
+def multiply_adds(variant: Variant) -> dict[str, int]:
+    """Multiply-adds of one sample's forward pass, per stage; pooling, biases and activations not counted."""
+    shapes, weights = stage_shapes(variant), weight_shapes(variant)
+    counts = dict.fromkeys(shapes, 0)
+    for layer in variant.layers:
+        if isinstance(layer, (Conv, Dense)):
+            positions = math.prod(shapes[layer.name][1:])
+            counts[layer.name] = positions * math.prod(weights[f"{layer.name}.weight"])
+    return counts
+
+
+def step_multiply_adds(variant: Variant) -> int:
+    """Multiply-adds of one sample's training step.
+
+    A layer costs its forward count three times (output, weight gradient, input gradient), but the
+    first layer's input needs no gradient.
+    """
+    forward = [count for count in multiply_adds(variant).values() if count]
+    return 3 * sum(forward) - forward[0]
+
+
+def receptive_fields(variant: Variant) -> dict[str, int]:
+    """Side length, in input pixels, of what one value of each stage can see (padding included).
+
+    r += (k - 1) * jump, jump *= s, layer by layer (Araujo et al., "Computing Receptive Fields of
+    Convolutional Neural Networks", Distill 2019); a dense layer sees the whole input.
+    """
+    field, jump = 1, 1
+    fields = {"input": field}
+    for layer in variant.layers:
+        if isinstance(layer, (Conv, Pool)):
+            field, jump = field + (layer.kernel - 1) * jump, jump * layer.stride
+        elif isinstance(layer, Dense):
+            field = variant.input_size
+        fields[layer.name] = field
+    return fields
+
+
+def initial_weights(variant: Variant, seed: int = 0) -> dict[str, np.ndarray]:
+    """float32 weights that every backend imports, so that no framework's initialiser can differ.
+
+    Xavier uniform (Glorot & Bengio 2010) with a gain of 4 for sigmoid, 1 for tanh and sqrt(2) for
+    ReLU, which keeps gradients alive down to the first layer; the last layer's gain is 1. Biases are
+    drawn too, within 0.1: with zero biases, half of all layout errors would be invisible.
+    """
+    gain = {"sigmoid": 4.0, "tanh": 1.0, "relu": math.sqrt(2.0)}[variant.activation]
+    random = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in weight_shapes(variant).items():
+        if name.endswith(".bias"):
+            bound = 0.1
+        else:
+            bound = math.sqrt(6 / (math.prod(shape[2:]) * (shape[0] + shape[1])))
+            bound *= 1.0 if name == f"{variant.layers[-1].name}.weight" else gain
+        weights[name] = random.uniform(-bound, bound, shape).astype(np.float32)
+    return weights
+
+
+def weights_sha256(weights: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, shapes and little-endian float32 values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        value = np.ascontiguousarray(weights[name], dtype="<f4")
+        digest.update(f"{name}{value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _with_input_shape(variant: Variant) -> list[tuple[Layer, tuple[int, ...]]]:
+    return list(zip(variant.layers, stage_shapes(variant).values()))

@@ -1,0 +1,181 @@
+"""LeNet-5 in TensorFlow with Keras layers: `eager`, and the same step inside `tf.function`.
+
+Keras keeps channels last. A GPU is asynchronous even in eager mode. Thread counts cannot change once
+TensorFlow has run an operation, so a process that asks for another count is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from backends.channels_last import (
+    images_to_channels_last,
+    stages_from_channels_last,
+    weights_from_channels_last,
+    weights_to_channels_last,
+)
+from backends.interface import Setup, Unsupported
+from backends.lenet import Variant, stage_shapes, widths
+
+version = tf.__version__
+
+POOLINGS = {"average": layers.AveragePooling2D, "max": layers.MaxPooling2D}
+PLACES = {"cpu": "/CPU:0", "cuda": "/GPU:0"}
+MODES = ("eager", "function")
+
+
+class LeNet(keras.Model):
+    """The network as TensorFlow's quickstart writes it: layers in `__init__`, their order in `call`."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        v, width, act, pool = variant, widths(variant), variant.activation, POOLINGS[variant.pooling]
+        self.conv1 = layers.Conv2D(width["conv1"], v["conv1"].kernel, padding=padding(v), activation=act, name="conv1")
+        self.pool1 = pool(2)
+        self.conv2 = layers.Conv2D(width["conv2"], v["conv2"].kernel, activation=act, name="conv2")
+        self.pool2 = pool(2)
+        self.flatten = layers.Flatten()
+        if "conv3" in v:
+            self.conv3 = layers.Conv2D(width["conv3"], v["conv3"].kernel, activation=act, name="conv3")
+        else:
+            self.dense1 = layers.Dense(width["dense1"], activation=act, name="dense1")
+        self.dense2 = layers.Dense(width["dense2"], activation=act, name="dense2")
+        self.dense3 = layers.Dense(width["dense3"], name="dense3")
+        self.c5_is_convolution = "conv3" in v
+
+    def stages(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        x = {"input": images}
+        x["conv1"] = self.conv1(x["input"])
+        x["pool1"] = self.pool1(x["conv1"])
+        x["conv2"] = self.conv2(x["pool1"])
+        x["pool2"] = self.pool2(x["conv2"])
+        if self.c5_is_convolution:
+            x["conv3"] = self.conv3(x["pool2"])
+            x["flatten"] = c5 = self.flatten(x["conv3"])
+        else:
+            x["flatten"] = self.flatten(x["pool2"])
+            x["dense1"] = c5 = self.dense1(x["flatten"])
+        x["dense2"] = self.dense2(c5)
+        x["dense3"] = self.dense3(x["dense2"])
+        return x
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        return self.stages(images)["dense3"]
+
+
+def padding(variant: Variant) -> str:
+    """Keras pads by a word: `same` keeps the size, which is what (kernel - 1) / 2 on each side does."""
+    conv1 = variant["conv1"]
+    if conv1.padding not in (0, (conv1.kernel - 1) // 2):
+        raise Unsupported("variant", f"Keras cannot pad a {conv1.kernel}x{conv1.kernel} convolution by {conv1.padding}")
+    return "same" if conv1.padding else "valid"
+
+
+class Trainer:
+    """`step` is the GradientTape loop of the tutorials; `function` compiles it to a graph."""
+
+    def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
+        self.variant, self.place, self.dtype = variant, PLACES[setup.device], keras.config.floatx()
+        with tf.device(self.place):
+            self.network = LeNet(variant)
+            channels, height, width = stage_shapes(variant)["input"]
+            self.network(tf.zeros((1, height, width, channels), self.dtype))
+            self.parameters = {parameter_name(p): p for p in self.network.trainable_variables}
+            for name, value in weights_to_channels_last(variant, weights).items():
+                self.parameters[name].assign(value)
+            self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            self.optimizer = keras.optimizers.SGD(setup.learning_rate)
+            self.optimizer.build(self.network.trainable_variables)
+        self.run: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = self.step
+        self.stage_values: Callable[[tf.Tensor], dict[str, tf.Tensor]] = self.network.stages
+        if setup.mode == "function":
+            self.run, self.stage_values = tf.function(self.step), tf.function(self.network.stages)
+
+    def step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = self.loss(labels, self.network(images, training=True))
+        gradients = tape.gradient(loss, self.network.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables))
+        return loss
+
+    def put(self, images: np.ndarray, labels: np.ndarray) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        with tf.device(self.place):
+            batches = tf.constant(images_to_channels_last(images), self.dtype)
+            # identity: a constant on the host would otherwise be copied to the device in every step.
+            return list(zip(tf.unstack(tf.identity(batches)), tf.unstack(tf.identity(tf.constant(labels)))))
+
+    def train(self, chunk: list[tuple[tf.Tensor, tf.Tensor]]) -> list[tf.Tensor]:
+        with tf.device(self.place):
+            return [self.run(images, labels) for images, labels in chunk]
+
+    def wait(self, pending: list[tf.Tensor]) -> np.ndarray:
+        if self.place == PLACES["cuda"]:
+            tf.test.experimental.sync_devices()
+        return np.array([loss.numpy() for loss in pending])
+
+    def stages(self, chunk: list[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, np.ndarray]:
+        with tf.device(self.place):
+            values = self.stage_values(chunk[0][0])
+        return stages_from_channels_last(self.variant, {name: value.numpy() for name, value in values.items()})
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return weights_from_channels_last(self.variant, {name: p.numpy() for name, p in self.parameters.items()})
+
+    def device(self) -> str:
+        places = {tf.DeviceSpec.from_string(p.value.device) for p in self.parameters.values()}
+        return " ".join(sorted("cpu" if at.device_type == "CPU" else f"cuda:{at.device_index}" for at in places))
+
+
+def parameter_name(parameter: Any) -> str:
+    """Keras calls it `lenet/conv1/kernel`; canonical is `conv1.weight`."""
+    layer, kind = parameter.path.split("/")[-2:]
+    return f"{layer}.{'weight' if kind == 'kernel' else kind}"
+
+
+def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> Trainer:
+    if setup.device not in PLACES:
+        raise Unsupported("device", f"TensorFlow has no code path for {setup.device!r}; run with --device cpu or cuda")
+    if setup.device == "cuda" and not tf.config.list_physical_devices("GPU"):
+        raise Unsupported("device", f"TensorFlow {version} sees no CUDA device; run with --device cpu")
+    if setup.precision not in ("float32", "float64") and (setup.precision, setup.device) != ("tf32", "cuda"):
+        raise Unsupported("precision", f"no {setup.precision} on {setup.device} here; use float32 or float64")
+    if setup.mode not in MODES:
+        raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(MODES)}")
+    threads = tf.config.threading
+    if threads.get_intra_op_parallelism_threads() != setup.threads:
+        try:
+            threads.set_intra_op_parallelism_threads(setup.threads)
+            threads.set_inter_op_parallelism_threads(setup.threads)
+            for gpu in tf.config.list_physical_devices("GPU"):
+                tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError as error:
+            was = threads.get_intra_op_parallelism_threads()
+            raise Unsupported("threads", f"{setup.threads} asked for in a process that started with {was}") from error
+    tf.config.experimental.enable_tensor_float_32_execution(setup.precision == "tf32")
+    dtype = "float64" if setup.precision == "float64" else "float32"
+    keras.config.set_dtype_policy(dtype)
+    # Keras keeps learning rates and losses in this type, whatever the layers' policy says.
+    keras.config.set_floatx(dtype)
+    return Trainer(variant, weights, setup)
+
+
+def switches() -> dict[str, str]:
+    return {
+        "intra_op_threads": str(tf.config.threading.get_intra_op_parallelism_threads()),
+        "inter_op_threads": str(tf.config.threading.get_inter_op_parallelism_threads()),
+        "tf32": str(tf.config.experimental.tensor_float_32_execution_enabled()),
+        "floatx": keras.config.floatx(),
+        "xla_jit": str(tf.config.optimizer.get_jit() or "off"),
+    }
+
+
+def peak_device_bytes() -> int | None:
+    if not tf.config.list_logical_devices("GPU"):
+        return None
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])

@@ -1,0 +1,1 @@
+"""The harness: clocks, processes, CSV and statistics. It knows no framework."""

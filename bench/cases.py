@@ -1,0 +1,106 @@
+"""A case is one cell of the grid; this file turns a selection into the list of cases to run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from backends import Entry
+from backends.interface import Setup
+from backends.lenet import VARIANTS
+
+PRECISIONS = ("float32", "float64", "tf32", "bfloat16")
+DEVICES = ("cpu", "cuda")
+
+
+class UsageError(ValueError):
+    """Bad input: one line that names the value, the place and the way out. Exit code 2."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one process measures."""
+
+    backend: str
+    mode: str
+    variant: str = "lenet5"
+    device: str = "cpu"
+    precision: str = "float32"
+    batch_size: int = 128
+    threads: int = 1
+
+    @property
+    def id(self) -> str:
+        """Unique among the cases of a run, and fit for a file name."""
+        cell = (self.backend, self.mode, self.variant, self.device, self.precision)
+        return "-".join((*cell, f"b{self.batch_size}", f"t{self.threads}"))
+
+    def setup(self) -> Setup:
+        return Setup(self.mode, self.device, self.precision, self.threads)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line asks for; an empty tuple means everything there is."""
+
+    backends: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ("lenet5",)
+    devices: tuple[str, ...] = ("cpu",)
+    precisions: tuple[str, ...] = ("float32",)
+    batch_sizes: tuple[int, ...] = (128,)
+    threads: tuple[int, ...] = (1,)
+
+
+def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
+    """Every case of the selection, in the registry's order. Raises UsageError for names that do not exist."""
+    all_modes = {mode.name for entry in registry.values() for mode in entry.modes}
+    _refuse_unknown("backend", selection.backends, registry)
+    _refuse_unknown("mode", selection.modes, all_modes)
+    _refuse_unknown("variant", selection.variants, VARIANTS)
+    _refuse_unknown("device", selection.devices, DEVICES)
+    _refuse_unknown("precision", selection.precisions, PRECISIONS)
+    for name, values in (("batch size", selection.batch_sizes), ("threads", selection.threads)):
+        for value in values:
+            if value < 1:
+                raise UsageError(f"{name} {value} is not a number of at least 1")
+    chosen = [
+        (entry.name, mode.name)
+        for entry in registry.values()
+        for mode in entry.modes
+        if (not selection.backends or entry.name in selection.backends)
+        and (not selection.modes or mode.name in selection.modes)
+    ]
+    for name in selection.backends:
+        if all(name != backend for backend, _ in chosen):
+            own = ", ".join(mode.name for mode in registry[name].modes)
+            raise UsageError(f"backend {name} has no mode {', '.join(selection.modes)}; its modes are {own}")
+    cells = itertools.product(
+        chosen,
+        dict.fromkeys(selection.variants or VARIANTS),
+        dict.fromkeys(selection.devices),
+        dict.fromkeys(selection.precisions),
+        dict.fromkeys(selection.batch_sizes),
+        dict.fromkeys(selection.threads),
+    )
+    return [Case(*pair, *rest) for pair, *rest in cells]
+
+
+def impossible(case: Case, entry: Entry) -> str:
+    """Why the registry already says that a case cannot run; empty where it can be tried."""
+    if case.device not in entry.devices:
+        return f"{case.backend} has no {case.device} code path here; run with --device {entry.devices[0]}"
+    if case.precision not in entry.precisions:
+        return f"{case.backend} has no {case.precision} here; it has {', '.join(entry.precisions)}"
+    if case.precision == "tf32" and case.device != "cuda":
+        return "tf32 exists on CUDA devices only; run with --device cuda"
+    if case.variant not in entry.variants:
+        return f"{case.backend} does not define the variant {case.variant}"
+    return ""
+
+
+def _refuse_unknown(kind: str, names: Sequence[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown {kind} {name!r}; known are {', '.join(sorted(known))}")

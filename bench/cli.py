@@ -1,0 +1,281 @@
+"""The command line. Exit codes: 0 held, 1 regression or mismatch, 2 bad input, 3 inconclusive, 4 a case is missing."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+import backends
+from backends import Entry
+from bench import environments, results, tables
+from bench.cases import Case, Selection, UsageError, expand, impossible
+from bench.conductor import Plan
+from bench.data import NAMES
+from bench.results import Equivalence, Shape
+from bench.run import Request, carry_out, exit_code, write_datasets
+from bench.shapes import HELD, shape_rows
+from bench.verify import BATCH_SIZE, Answer, ask, equivalence_rows
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="One LeNet-5, every framework, proven equal, honestly timed.",
+)
+output = Console()
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+Backends = Annotated[list[str], typer.Option("--backend", help="only these backends; each must be able to run")]
+Modes = Annotated[list[str], typer.Option("--mode", help="only these modes")]
+Variants = Annotated[list[str], typer.Option("--variant", help="variants of the network")]
+Devices = Annotated[list[str], typer.Option("--device", help="cpu or cuda")]
+Precisions = Annotated[list[str], typer.Option("--precision", help="float32, float64 or tf32")]
+Data = Annotated[str, typer.Option("--data", help=f"one of {', '.join(NAMES)}")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="folder with IDX files, gzip or plain")]
+Pythons = Annotated[list[str], typer.Option("--python", metavar="BACKEND=PATH", help="run a backend in this interpreter")]
+Results = Annotated[Path, typer.Option("--results", help="where run folders go")]
+Deadline = Annotated[float, typer.Option("--deadline", min=1, help="seconds that a process may take to get ready")]
+
+PASSES, QUICK_PASSES = 3, 2
+QUICK_PLAN = Plan(sweeps=30, case_seconds=1.5, fewest_rounds=2)
+
+
+@app.command()
+def run(
+    backend: Backends = [],
+    mode: Modes = [],
+    variant: Variants = ["lenet5"],
+    batch: Annotated[list[str], typer.Option("--batch", help="batch sizes")] = ["128"],
+    device: Devices = ["cpu"],
+    precision: Precisions = ["float32"],
+    threads: Annotated[list[str], typer.Option("--threads", help="threads per process")] = ["1"],
+    data: Data = "digits",
+    data_dir: DataDir = None,
+    python: Pythons = [],
+    results_folder: Results = Path("results"),
+    quick: Annotated[bool, typer.Option("--quick", help="fewer and shorter passes: a first look, wide intervals")] = False,
+    passes: Annotated[int | None, typer.Option("--passes", min=1, help="sets of fresh processes")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="of the order of processes and turns")] = None,
+    allocator: Annotated[str, typer.Option("--allocator", help="steady, or system to leave it alone")] = "steady",
+    deadline: Deadline = 300,
+) -> None:
+    """Prove every case equal to the reference, time it, write a run folder and print the table."""
+    if allocator not in ("steady", "system"):
+        raise UsageError(f"--allocator {allocator!r} is neither steady nor system")
+    interpreters = environments.parse_interpreters(python)
+    registry = known_backends(interpreters)
+    named = names(backend)
+    selection = Selection(
+        named, names(mode), names(variant), names(device), names(precision), numbers("--batch", batch), numbers("--threads", threads)
+    )
+    plan = replace(QUICK_PLAN if quick else Plan(), allocator=allocator, deadline_seconds=deadline)
+    request = Request(
+        cases=tuple(expand(selection, registry)),
+        named=frozenset({*named, *interpreters}),
+        data=data,
+        data_dir=data_dir,
+        interpreters=interpreters,
+        results=results_folder,
+        passes=passes or (QUICK_PASSES if quick else PASSES),
+        seed=secrets.randbits(32) if seed is None else seed,
+        plan=plan,
+        command=" ".join(["lenet-bench", *sys.argv[1:]]),
+    )
+    with downloads() as bars, working() as progress:
+        done = carry_out(request, registry, progress, bars)
+    rows = done.write()
+    output.print(tables.throughput_table(rows))
+    for row in rows:
+        if row.status != "ok":
+            output.print(f"{row.backend} {row.mode}: {row.status}: {row.reason}", style="yellow", highlight=False, soft_wrap=True)
+    output.print(f"data {data}, seed {request.seed}, run folder {done.folder}", highlight=False, soft_wrap=True)
+    raise typer.Exit(exit_code(done))
+
+
+@app.command()
+def verify(
+    backend: Backends = [],
+    mode: Modes = [],
+    variant: Variants = [],
+    precision: Precisions = ["float32", "float64"],
+    device: Devices = ["cpu"],
+    data: Data = "digits",
+    data_dir: DataDir = None,
+    python: Pythons = [],
+    results_folder: Results = Path("results"),
+    deadline: Deadline = 600,
+) -> None:
+    """The whole equivalence proof; writes equivalence.csv into the results folder."""
+    selection = Selection(names(backend), names(mode), names(variant), names(device), names(precision), (BATCH_SIZE,), (1,))
+    answers, _, code = gather("verify", selection, data, data_dir, python, results_folder, deadline)
+    rows = [row for answer in answers for row in equivalence_rows(answer.case, answer.version, answer.comparisons)]
+    if rows:
+        output.print(tables.equivalence_table(rows))
+        wrong = sum(row.verdict != "ok" for row in rows)
+        path = results.write_rows(results_folder, Equivalence, rows)
+        output.print(f"{len(rows)} comparisons, {wrong} outside their tolerance; {path}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if any(row.verdict != "ok" for row in rows) else code)
+
+
+@app.command()
+def shapes(
+    backend: Backends = [],
+    mode: Modes = [],
+    variant: Variants = ["lenet5"],
+    native: Annotated[bool, typer.Option("--native", help="as each framework keeps them, not in canonical NCHW")] = False,
+    device: Devices = ["cpu"],
+    python: Pythons = [],
+    results_folder: Results = Path("results"),
+    deadline: Deadline = 300,
+) -> None:
+    """Every backend's stage shapes side by side, the formula's first; writes shapes.csv into the results folder."""
+    selection = Selection(names(backend), names(mode), names(variant), names(device), ("float32",), (BATCH_SIZE,), (1,))
+    answers, registry, code = gather("shapes", selection, "synthetic", None, python, results_folder, deadline)
+    rows = [
+        row
+        for answer in answers
+        if answer.shapes is not None and answer.parameters is not None
+        for row in shape_rows(answer.case, registry[answer.case.backend], answer.shapes, answer.parameters)
+    ]
+    for name in dict.fromkeys(row.variant for row in rows):
+        output.print(tables.shape_table([row for row in rows if row.variant == name], native))
+    if rows:
+        wrong = sum(row.verdict != HELD for row in rows)
+        path = results.write_rows(results_folder, Shape, rows)
+        output.print(f"{len(rows)} stages, {wrong} that differ from the formula; {path}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if any(row.verdict != HELD for row in rows) else code)
+
+
+def gather(
+    verb: str,
+    selection: Selection,
+    data: str,
+    data_dir: Path | None,
+    python: list[str],
+    results_folder: Path,
+    deadline: float,
+) -> tuple[list[Answer], dict[str, Entry], int]:
+    """An answer for every case that can be tried, the registry, and the exit code as far as missing cases go."""
+    interpreters = environments.parse_interpreters(python)
+    registry = known_backends(interpreters)
+    cases = expand(selection, registry)
+    results.make_writable(results_folder)
+    named = {*selection.backends, *interpreters}
+    answers: list[Answer] = []
+    with tempfile.TemporaryDirectory(prefix="lenet-bench-data-") as scratch, downloads() as bars, working() as progress:
+        folders = write_datasets({case.variant for case in cases}, data, data_dir, Path(scratch), bars)
+        for entry in registry.values():
+            for place in dict.fromkeys(case.device for case in cases if case.backend == entry.name):
+                own = [case for case in cases if (case.backend, case.device) == (entry.name, place)]
+                progress(f"{verb}: {entry.name} on {place}, {len(own)} cases")
+                answers += ask_environment(verb, entry, place, own, interpreters, data, folders, deadline)
+    code = 0
+    for answer in answers:
+        if answer.status != "ok":
+            code = 4 if answer.status == "failed" or answer.case.backend in named else code
+            case = f"{answer.case.backend} {answer.case.mode} {answer.case.variant} {answer.case.precision}"
+            output.print(f"{case}: {answer.status}: {answer.reason}", style="yellow", highlight=False, soft_wrap=True)
+    return answers, registry, code
+
+
+def ask_environment(
+    verb: str,
+    entry: Entry,
+    device: str,
+    cases: list[Case],
+    interpreters: dict[str, Path],
+    data: str,
+    folders: dict[str, Path],
+    deadline: float,
+) -> list[Answer]:
+    """Answers from one environment; cases that cannot run there are answered without starting it."""
+    here = environments.find(entry, device, interpreters)
+    answers = [Answer(case, "unavailable", here.reason or impossible(case, entry)) for case in cases]
+    possible = [answer.case for answer in answers if not answer.reason]
+    found = ask(verb, here.python, possible, data, folders, deadline) if possible else []
+    return [answer for answer in answers if answer.reason] + found
+
+
+def known_backends(interpreters: dict[str, Path]) -> dict[str, Entry]:
+    """The registry here, and what the named interpreters register beside it."""
+    try:
+        registry = backends.registry()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for name, path in interpreters.items():
+        if name not in registry:
+            registry[name] = environments.registered_at(path, name)
+    return registry
+
+
+def names(values: list[str]) -> tuple[str, ...]:
+    """`a,b` and `c` as a, b, c; each once."""
+    return tuple(dict.fromkeys(name.strip() for value in values for name in value.split(",") if name.strip()))
+
+
+def numbers(option: str, values: list[str]) -> tuple[int, ...]:
+    found = []
+    for name in names(values):
+        try:
+            found.append(int(name))
+        except ValueError as error:
+            raise UsageError(f"{option} {name!r} is not a whole number") from error
+    return tuple(found)
+
+
+@contextmanager
+def working() -> Iterator[Callable[[str], None]]:
+    """A line of progress that keeps changing on a terminal; elsewhere, lines, but not one for every sweep."""
+    if output.is_terminal:
+        with output.status("starting") as status:
+            yield lambda text: status.update(text)
+    else:
+        yield lambda text: None if "sweep" in text else output.print(text, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def downloads() -> Iterator[Callable[[str], Any]]:
+    """Progress bars for downloads, in the form that pooch calls: total, update, reset, close."""
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=output, transient=True) as progress:
+
+        class Bar:
+            total = 0
+
+            def __init__(self, name: str) -> None:
+                self.task = progress.add_task(name, total=None)
+
+            def update(self, count: int) -> None:
+                progress.update(self.task, advance=count, total=self.total or None)
+
+            def reset(self) -> None:
+                progress.reset(self.task)
+
+            def close(self) -> None:
+                progress.remove_task(self.task)
+
+        yield Bar
+
+
+def main() -> None:
+    """The command; bad input is one line on standard error and exit code 2."""
+    try:
+        app()
+    except UsageError as error:
+        errors.print(f"lenet-bench: {error}", markup=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

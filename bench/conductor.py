@@ -1,0 +1,320 @@
+"""Starts a process for every case and hands out turns, one process at a time, in random order.
+
+A pass is a set of fresh processes. In a pass, all cases import, prove and warm up first, a few at a
+time; then come sweeps: in each, every case takes one turn, a round, in an order drawn anew. So a slow
+minute of the machine hits every case alike. A worker that crashes, hangs or refuses is one failed
+case; the others go on.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, Listener, wait
+from pathlib import Path
+from typing import Any
+
+from bench import ground, turns
+from bench.cases import Case
+from bench.environments import SOURCE_ROOT
+from bench.results import Round
+from bench.worker import Order, write_order
+
+POLL_SECONDS = 0.05
+LONGEST_LAST_WORDS = 300
+HARNESS = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a pass is. A case whose round is longer than `case_seconds / sweeps` gets fewer rounds."""
+
+    sweeps: int = 60
+    case_seconds: float = 3.0
+    fewest_rounds: int = 3
+    deadline_seconds: float = 300.0
+    allocator: str = "steady"
+
+    def rounds(self, round_seconds: float) -> int:
+        affordable = math.ceil(self.case_seconds / round_seconds)
+        return max(self.fewest_rounds, min(self.sweeps, affordable))
+
+
+@dataclass
+class Outcome:
+    """What one case brought home from one pass. `status` is ok, unavailable or failed."""
+
+    case: Case
+    status: str
+    reason: str = ""
+    flag: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+    rounds: list[Round] = field(default_factory=list)
+
+
+class Worker:
+    """The conductor's side of one process. Once `outcome` is there, the process is not."""
+
+    def __init__(self, case: Case, process: subprocess.Popen[bytes], log: Path, cpus: list[int]) -> None:
+        self.case, self.process, self.log, self.cpus = case, process, log, cpus
+        self.started = time.monotonic()
+        self.connection: Connection | None = None
+        self.round_seconds = 0.0
+        self.turns: list[dict[str, Any]] = []
+        self.outcome: Outcome | None = None
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Send to the worker; that it is gone shows when its answer is read."""
+        try:
+            if self.connection is not None:
+                turns.send(self.connection, message)
+        except OSError:
+            pass
+
+    def hear(self, expected: str, seconds: float) -> dict[str, Any]:
+        """The worker's next message, which should be of that kind. An empty one where the worker has an outcome now."""
+        try:
+            if self.connection is None or not self.connection.poll(seconds):
+                self.end("failed", f"no answer within {seconds:.0f} s; {self.last_words()}")
+                return {}
+            message = turns.receive(self.connection)
+            said = message["says"]
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            self.end("failed", f"{self.how_it_ended(error)}; {self.last_words()}")
+            return {}
+        if said == "failed":
+            self.end(message["status"], message["reason"], message["flag"])
+            return {}
+        if said != expected:
+            self.end("failed", f"the worker said {said!r} where {expected!r} was due; {self.last_words()}")
+            return {}
+        return message
+
+    def how_it_ended(self, error: Exception | None = None) -> str:
+        try:
+            code = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return f"the worker broke off the conversation ({type(error).__name__})"
+        if code < 0:
+            return f"the worker was killed by {signal.Signals(-code).name}"
+        return f"the worker ended with exit status {code}"
+
+    def last_words(self) -> str:
+        """The last line that the worker printed, which is what a person would look at first."""
+        lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        return f"its last words: {lines[-1][-LONGEST_LAST_WORDS:]}" if lines else "it printed nothing"
+
+    def end(self, status: str, reason: str = "", flag: str = "") -> None:
+        """Fix the outcome, if there is none yet, and leave no process behind."""
+        if self.outcome is None:
+            self.outcome = Outcome(self.case, status, reason, flag)
+        if self.connection is not None:
+            self.connection.close()
+        kill_group(self.process)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a worker with every process that it started, and collect it."""
+    try:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    except (ProcessLookupError, PermissionError):
+        pass
+    process.wait()
+
+
+@dataclass
+class Conductor:
+    """Runs passes over `cases`: each has the interpreter of its environment, each variant a folder of data."""
+
+    interpreters: Mapping[Case, Path]
+    data: str
+    folders: Mapping[str, Path]
+    plan: Plan
+    random: random.Random
+    progress: Callable[[str], None] = lambda text: None
+    order: int = 0
+
+    def run_pass(self, cases: Sequence[Case], number: int) -> list[Outcome]:
+        """One outcome per case, in the order of the cases, whatever happens to their processes."""
+        workers: list[Worker] = []
+        with tempfile.TemporaryDirectory(prefix="lenet-bench-") as scratch, listening() as (address, token, arrivals):
+            try:
+                self._start_all(cases, workers, Path(scratch), address, token, arrivals)
+                self._sweep([worker for worker in workers if worker.outcome is None])
+                for worker in workers:
+                    if worker.outcome is None:
+                        self._collect(worker, number)
+            finally:
+                for worker in workers:
+                    worker.end("failed", "the run was interrupted")
+        outcomes = {worker.case: worker.outcome for worker in workers}
+        return [outcomes[case] or Outcome(case, "failed", "never started") for case in cases]
+
+    def _start_all(
+        self,
+        cases: Sequence[Case],
+        workers: list[Worker],
+        scratch: Path,
+        address: str,
+        token: str,
+        arrivals: queue.Queue[tuple[str, Connection]],
+    ) -> None:
+        """Start every case, as many at once as the CPUs allow, until each is ready or has failed."""
+        waiting = self.random.sample(list(cases), len(cases))
+        starting: list[Worker] = []
+        while waiting or starting:
+            while waiting and (cpus := free_cpus(waiting[0].threads, starting)):
+                case = waiting.pop(0)
+                self.progress(f"{len(workers) + 1} of {len(cases)}: proving and warming up {case.id}")
+                starting.append(self._spawn(case, cpus, scratch, address, token))
+                workers.append(starting[-1])
+            while not arrivals.empty():
+                name, connection = arrivals.get()
+                for worker in starting:
+                    if worker.case.id == name:
+                        worker.connection = connection
+            connections = [worker.connection for worker in starting if worker.connection is not None]
+            readable = wait(connections, POLL_SECONDS) if connections else time.sleep(POLL_SECONDS) or []
+            for worker in starting:
+                if worker.connection in readable:
+                    worker.round_seconds = float(worker.hear("ready", 0).get("seconds", 0))
+                elif worker.connection is None and worker.process.poll() is not None:
+                    worker.end("failed", f"{worker.how_it_ended()}; {worker.last_words()}")
+                elif time.monotonic() - worker.started > self.plan.deadline_seconds:
+                    worker.end("failed", f"not ready within {self.plan.deadline_seconds:.0f} s; {worker.last_words()}")
+            starting = [worker for worker in starting if worker.outcome is None and not worker.round_seconds]
+
+    def _spawn(self, case: Case, cpus: list[int], scratch: Path, address: str, token: str) -> Worker:
+        folder = scratch / case.id
+        folder.mkdir()
+        order = folder / "order.json"
+        write_order(order, Order(case, self.data, str(self.folders[case.variant]), tuple(cpus)))
+        command = [str(self.interpreters[case]), "-m", "pytest", "-c", str(HARNESS / "pytest.ini")]
+        command += ["-p", "pytest_benchmark.plugin", f"--rootdir={SOURCE_ROOT}", f"--lenet-order={order}"]
+        chosen = {
+            **ground.variables(case.threads, self.plan.allocator),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            turns.ADDRESS_VARIABLE: address,
+            turns.TOKEN_VARIABLE: token,
+            turns.WORKER_VARIABLE: case.id,
+            turns.PARENT_VARIABLE: str(os.getpid()),
+        }
+        log = folder / "log.txt"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, str(HARNESS / "test_throughput.py")],
+                cwd=folder,
+                env=ground.environment(chosen, str(SOURCE_ROOT)),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=sys.platform != "win32",
+            )
+        return Worker(case, process, log, cpus)
+
+    def _sweep(self, workers: list[Worker]) -> None:
+        """Grant rounds, then turns: in every sweep one per worker, in random order."""
+        rounds = {}
+        for worker in workers:
+            rounds[worker.case] = self.plan.rounds(worker.round_seconds)
+            worker.say({"rounds": rounds[worker.case], "cpus": shared_cpus(worker.case.threads)})
+        sweeps = max(rounds.values(), default=0)
+        for sweep in range(sweeps):
+            self.progress(f"sweep {sweep + 1} of {sweeps}")
+            due = [w for w in workers if w.outcome is None and is_due(sweep, rounds[w.case], sweeps)]
+            for worker in self.random.sample(due, len(due)):
+                worker.say({"says": "go"})
+                done = worker.hear("done", self._patience(worker))
+                if done:
+                    worker.turns.append({**done, "order": self.order})
+                    self.order += 1
+
+    def _collect(self, worker: Worker, number: int) -> None:
+        """The last turn: what the worker measured becomes its outcome."""
+        worker.say({"says": "go"})
+        message = worker.hear("finished", self._patience(worker))
+        if not message:
+            return
+        record = message["record"]
+        seconds = record.pop("seconds")
+        if len(seconds) != len(worker.turns):
+            worker.end("failed", f"{len(seconds)} rounds measured in {len(worker.turns)} turns")
+            return
+        rounds = [
+            Round(
+                case=worker.case.id,
+                pass_number=number,
+                round=index,
+                order=turn["order"],
+                steps=record["steps"],
+                images=record["images"],
+                seconds=duration,
+                cpu_seconds=turn["cpu_seconds"],
+                page_faults=turn["page_faults"],
+                involuntary_switches=turn["involuntary_switches"],
+            )
+            for index, (turn, duration) in enumerate(zip(worker.turns, seconds))
+        ]
+        worker.outcome = Outcome(worker.case, "ok", record=record, rounds=rounds)
+
+    def _patience(self, worker: Worker) -> float:
+        """How long a turn may take before the worker counts as hung, in seconds."""
+        return min(self.plan.deadline_seconds, max(30.0, 50 * worker.round_seconds))
+
+
+def free_cpus(threads: int, starting: Sequence[Worker]) -> list[int]:
+    """CPUs for one more process that starts up; empty while the others have them all."""
+    allowed = ground.allowed_cpus()
+    taken = {cpu for worker in starting for cpu in worker.cpus}
+    free = [cpu for cpu in allowed if cpu not in taken]
+    if len(free) >= threads:
+        return free[:threads]
+    return [] if starting else allowed
+
+
+def shared_cpus(threads: int) -> list[int]:
+    """The CPUs on which every case takes its turns: the last ones, since interrupts prefer the first."""
+    return ground.allowed_cpus()[-threads:]
+
+
+def is_due(sweep: int, rounds: int, sweeps: int) -> bool:
+    """Whether a case with fewer rounds than there are sweeps takes part in this one; evenly spread."""
+    return (sweep + 1) * rounds // sweeps > sweep * rounds // sweeps
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, str, queue.Queue[tuple[str, Connection]]]]:
+    """An address and a token for workers to connect with, and a queue of those that have: (name, connection)."""
+    token = secrets.token_hex(16)
+    arrivals: queue.Queue[tuple[str, Connection]] = queue.Queue()
+    with Listener(("127.0.0.1", 0), authkey=bytes.fromhex(token)) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection = listener.accept()
+                    arrivals.put((turns.receive(connection)["worker"], connection))
+                except (AuthenticationError, EOFError, ValueError, KeyError):
+                    continue  # not one of ours
+                except OSError:
+                    return  # closed
+
+        threading.Thread(target=accept, daemon=True).start()
+        host, port = listener.address
+        yield f"{host}:{port}", token, arrivals

@@ -1,0 +1,83 @@
+"""Options and hooks of the timed test, for a conductor's worker and for `pytest bench` on its own."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+from bench import ground
+from bench.turns import ADDRESS_VARIABLE, Turns, die_with_parent
+
+die_with_parent()
+if ADDRESS_VARIABLE not in os.environ:
+    # Alone, nobody has laid the ground yet; frameworks read these when they are imported.
+    os.environ.update(ground.variables(threads=1, allocator="system"))
+
+import pytest  # noqa: E402  # after the thread variables, because plugins may import NumPy
+
+import backends  # noqa: E402
+from backends.interface import Unsupported  # noqa: E402
+from bench.cases import Case  # noqa: E402
+from bench.equivalence import Mismatch  # noqa: E402
+from bench.subject import Missing  # noqa: E402
+from bench.worker import Order, read_order  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("lenet-bench")
+    group.addoption("--lenet-order", metavar="FILE", help="what a conductor orders (JSON); without it, every case here")
+    group.addoption("--lenet-backend", metavar="NAME", help="only this backend's cases")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "order" not in metafunc.fixturenames:
+        return
+    path = metafunc.config.getoption("--lenet-order")
+    if path:
+        orders = [read_order(path)]
+    else:
+        only = metafunc.config.getoption("--lenet-backend")
+        orders = [
+            Order(Case(entry.name, mode.name))
+            for entry in backends.registry().values()
+            for mode in entry.modes
+            if only in (None, entry.name)
+        ]
+    metafunc.parametrize("order", orders, ids=[order.case.id for order in orders])
+
+
+@pytest.fixture
+def turns() -> Turns | None:
+    """The connection to the conductor, or None where the test runs on its own."""
+    return Turns.connect() if ADDRESS_VARIABLE in os.environ else None
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Tell the conductor why a case failed, in one line."""
+    yield
+    turns = getattr(item, "funcargs", {}).get("turns")
+    if call.excinfo is None or turns is None:
+        return
+    error = call.excinfo.value
+    if isinstance(error, (EOFError, OSError)) and turns.connection.closed:
+        return
+    status = "unavailable" if isinstance(error, (Missing, Unsupported)) else "failed"
+    kind = "" if isinstance(error, (Missing, Unsupported)) else f"{type(error).__name__}: "
+    flag = "mismatch" if isinstance(error, Mismatch) else ""
+    lines = str(error).strip().splitlines() or [""]
+    try:
+        turns.failed(status, f"{kind}{lines[0]}"[:500], flag)
+    except OSError:
+        os._exit(1)  # the conductor is gone, and with it everybody who could read this
+
+
+def pytest_benchmark_generate_machine_info() -> dict[str, str]:
+    """Asked of the standard library: py-cpuinfo takes 2.5 s per process, and the harness records more."""
+    return {"node": platform.node(), "machine": platform.machine(), "python_version": platform.python_version()}
+
+
+def pytest_benchmark_generate_commit_info() -> dict[str, str]:
+    """The harness records the commit once for the run."""
+    return {"id": "", "time": ""}

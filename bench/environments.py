@@ -1,0 +1,122 @@
+"""Where each backend runs: the interpreter of its own environment, or the reason why there is none.
+
+nox makes the environments (see `noxfile.py`) in `.nox/<backend>` (`.nox/<backend>-cuda` for CUDA) and
+leaves a line in `unavailable.txt` where it could not. `--python backend=PATH` names another
+interpreter, which needs NumPy, pytest, pytest-benchmark and the framework, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends import Entry, Mode
+from bench import ground
+from bench.cases import UsageError
+
+SOURCE_ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS_VARIABLE = "LENET_BENCH_ENVIRONMENTS"
+REASON_FILE = "unavailable.txt"
+OLDEST_PYTHON = (3, 10)
+PROBE_SECONDS = 60
+
+# Runs in the backend's interpreter, whatever is installed there: says which modules a worker would miss.
+PROBE = """
+import importlib.util, json, sys
+def missing(name):
+    try:
+        spec = importlib.util.find_spec(name)
+    except Exception:
+        return True
+    return spec is None or spec.origin is None
+print(json.dumps({"python": sys.version_info[:3], "missing": [n for n in sys.argv[1:] if missing(n)]}))
+"""
+
+# Asks an interpreter for the backends that packages installed there register.
+ENTRIES = """
+import dataclasses, json, backends
+print(json.dumps([dataclasses.asdict(entry) for entry in backends.registry().values()]))
+"""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """`python` is the interpreter; where `reason` is not empty, the backend cannot run there."""
+
+    backend: str
+    python: Path
+    reason: str = ""
+
+
+def find(entry: Entry, device: str, interpreters: Mapping[str, Path]) -> Environment:
+    """The environment of a backend for a device, probed for everything that a worker imports."""
+    if entry.name in interpreters:
+        python, way_out = interpreters[entry.name], "install them there"
+    else:
+        name = entry.name if device == "cpu" else f"{entry.name}-{device}"
+        python, way_out = _interpreter(_environments() / name), f"delete {_environments() / name}, and nox makes it anew"
+    note = python.parent.parent / REASON_FILE
+    if note.is_file():
+        return Environment(entry.name, python, note.read_text(encoding="utf-8").strip())
+    if not python.is_file():
+        return Environment(entry.name, python, f"there is no {python}; {way_out}")
+    answer = _ask(python, PROBE, "numpy", "pytest", "pytest_benchmark", entry.framework)
+    if isinstance(answer, str):
+        return Environment(entry.name, python, answer)
+    if tuple(answer["python"]) < OLDEST_PYTHON:
+        have, need = (".".join(map(str, version)) for version in (answer["python"], OLDEST_PYTHON))
+        return Environment(entry.name, python, f"{python} is Python {have}; {need} or newer is needed")
+    if answer["missing"]:
+        return Environment(entry.name, python, f"{', '.join(answer['missing'])} missing in {python}; {way_out}")
+    return Environment(entry.name, python)
+
+
+def parse_interpreters(pairs: list[str]) -> dict[str, Path]:
+    """`torch=/opt/conda/bin/python` as a mapping; an environment's folder will do. Raises UsageError."""
+    interpreters = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"--python {pair!r} is not of the form backend=PATH")
+        path = Path(value).expanduser().absolute()
+        interpreters[name] = _interpreter(path) if path.is_dir() else path
+    return interpreters
+
+
+def registered_at(python: Path, name: str) -> Entry:
+    """The registry entry that a package installed for that interpreter gives a backend. Raises UsageError."""
+    answer = _ask(python, ENTRIES)
+    if isinstance(answer, str):
+        raise UsageError(f"--python {name}={python}: {answer}")
+    for fields in answer:
+        if fields["name"] == name:
+            fields["modes"] = tuple(Mode(**mode) for mode in fields["modes"])
+            return Entry(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+    raise UsageError(f"--python {name}={python}: no backend {name!r} is built in or registered there")
+
+
+def _ask(python: Path, program: str, *arguments: str) -> dict[str, list[int] | list[str]] | list[dict] | str:  # type: ignore[type-arg]
+    """What a program printed as JSON, or one line that says why it printed none."""
+    environment = ground.environment({}, str(SOURCE_ROOT))
+    command = [str(python), "-c", program, *arguments]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PROBE_SECONDS)
+        return json.loads(done.stdout)  # type: ignore[no-any-return]
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{python} does not run ({error})"
+    except json.JSONDecodeError:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        return f"{python} does not answer ({last})"
+
+
+def _environments() -> Path:
+    return Path(os.environ.get(ENVIRONMENTS_VARIABLE, SOURCE_ROOT / ".nox"))
+
+
+def _interpreter(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")

@@ -1,0 +1,195 @@
+"""The proof that two trainers train the same network: stage values, losses, trained weights.
+
+The reference is the NumPy backend in float64. The error of a weight is relative to how far the
+reference's weight moved, ||w - r|| / ||r - r0|| over a tensor, because a network that learns nothing
+agrees with everything; where the reference did not move, the comparison is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backends import lenet_numpy
+from backends.interface import Setup, Trainer
+from backends.lenet import Variant, initial_weights, stage_shapes
+from bench.data import Dataset
+
+CHECKPOINTS = (1, 10, 100)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest error that passes: of a stage and a loss relative to the reference's, of a weight to its movement."""
+
+    stages: float
+    losses: float
+    weights: float
+
+
+# float64: what the order of summation costs is 1e-14. float32: rounding a weight of size 0.1 that moved by 1e-4
+# costs 6e-5 of the movement. The aims, with two or more digits to spare, and far below any planted fault (1e-2 and up).
+TOLERANCES = {
+    "float64": Tolerance(1e-10, 1e-10, 1e-10),
+    "float32": Tolerance(1e-5, 1e-5, 1e-3),
+    "tf32": Tolerance(1e-2, 1e-2, 1e-1),
+    "bfloat16": Tolerance(5e-2, 5e-2, 5e-1),
+}
+DTYPES = {"float64": "float64", "float32": "float32", "tf32": "float32", "bfloat16": "float32"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One quantity's error beside its tolerance; `worst` names the tensor or says what is wrong."""
+
+    quantity: str
+    steps: int
+    error: float
+    tolerance: float
+    worst: str
+
+    @property
+    def held(self) -> bool:
+        """False for NaN too."""
+        return self.error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was compared, and the shapes and parameter counts that were seen on the way."""
+
+    comparisons: tuple[Comparison, ...]
+    shapes: dict[str, tuple[int, ...]]
+    parameters: dict[str, int]
+
+    def refuse_mismatch(self) -> None:
+        """Raise Mismatch for the first comparison outside its tolerance."""
+        for found in self.comparisons:
+            if not found.held:
+                when = f" after {found.steps} steps" if found.steps else ""
+                raise Mismatch(
+                    f"{found.quantity}{when} differ from the reference: error {found.error:.2g}, "
+                    f"tolerance {found.tolerance:.2g} ({found.worst})"
+                )
+
+    def largest(self, quantity: str) -> float:
+        """The largest error among the quantities that start with that word."""
+        return max(found.error for found in self.comparisons if found.quantity.startswith(quantity))
+
+
+class Mismatch(Exception):
+    """A backend that is not the reference's network; the message names quantity, place and error."""
+
+
+def reference(variant: Variant, learning_rate: float) -> Trainer:
+    """The trainer that all others are compared with."""
+    setup = Setup("im2col", precision="float64", learning_rate=learning_rate)
+    return lenet_numpy.build(variant, initial_weights(variant), setup)
+
+
+def submit_and_wait(trainer: Trainer, chunk: Any) -> np.ndarray:
+    return trainer.wait(trainer.train(chunk))
+
+
+def compare_training(
+    trainer: Trainer,
+    variant: Variant,
+    setup: Setup,
+    dataset: Dataset,
+    batch_size: int,
+    checkpoints: Sequence[int] = CHECKPOINTS,
+    run: Callable[[Trainer, Any], np.ndarray] = submit_and_wait,
+) -> Proof:
+    """Losses and weights at each checkpoint, a number of steps done; stage values at the first.
+
+    All steps between two checkpoints are one chunk, so that a step left out at a chunk's end shows.
+    Nothing runs on the trainer before its first step, so that `run` can time what a first step costs.
+    """
+    tolerance, star, start = TOLERANCES[setup.precision], reference(variant, setup.learning_rate), initial_weights(variant)
+    found = [compare_weights(trainer.weights(), start, None, 0, tolerance.weights)]
+    done = 0
+    for checkpoint in checkpoints:
+        images, labels = dataset.batches(checkpoint - done, batch_size, first=done * batch_size)
+        own, its = trainer.put(images, labels), star.put(images, labels)
+        losses, expected = run(trainer, own), submit_and_wait(star, its)
+        if not done:
+            stages = trainer.stages(own)
+            found += compare_stages(stages, star.stages(its), variant, setup.precision)
+        found.append(compare_losses(losses, expected, checkpoint, tolerance.losses))
+        found.append(compare_weights(trainer.weights(), star.weights(), start, checkpoint, tolerance.weights))
+        done = checkpoint
+    shapes = {name: value.shape[1:] for name, value in stages.items()}
+    return Proof(tuple(found), shapes, parameter_counts(trainer.weights(), variant))
+
+
+def compare_stages(
+    own: Mapping[str, np.ndarray], its: Mapping[str, np.ndarray], variant: Variant, precision: str
+) -> list[Comparison]:
+    """One comparison of all shapes, one of all types, and one of every stage's values."""
+    expected = stage_shapes(variant)
+    batch = len(its["input"])
+    wrong = [
+        f"{name} is {own[name].shape if name in own else 'missing'}, not {(batch, *shape)}"
+        for name, shape in expected.items()
+        if name not in own or own[name].shape != (batch, *shape)
+    ]
+    wrong += [f"{name} is no stage of {variant.name}" for name in own if name not in expected]
+    found = [Comparison("shapes", 0, float(len(wrong)), 0.0, "; ".join(wrong))]
+    if wrong:
+        return found
+    types = [f"{name} is {value.dtype}, not {DTYPES[precision]}" for name, value in own.items() if value.dtype != DTYPES[precision]]
+    found.append(Comparison("types", 0, float(len(types)), 0.0, "; ".join(types)))
+    tolerance = TOLERANCES[precision].stages
+    for name, value in own.items():
+        error = float(np.abs(value - its[name]).max() / np.abs(its[name]).max())
+        found.append(Comparison(f"stage {name}", 0, error, tolerance, name))
+    return found
+
+
+def compare_losses(own: np.ndarray, its: np.ndarray, steps: int, tolerance: float) -> Comparison:
+    own = np.asarray(own)
+    if own.shape != its.shape:
+        return Comparison("losses", steps, np.inf, tolerance, f"{own.shape} losses for {its.shape} steps")
+    errors = np.abs(own - its) / np.abs(its)
+    return Comparison("losses", steps, float(errors.max()), tolerance, f"step {steps - len(its) + 1 + int(errors.argmax())}")
+
+
+def compare_weights(
+    own: Mapping[str, np.ndarray],
+    its: Mapping[str, np.ndarray],
+    start: Mapping[str, np.ndarray] | None,
+    steps: int,
+    tolerance: float,
+) -> Comparison:
+    """The worst tensor. Without `start`, before training, the weights must be the imported ones to the bit."""
+    quantity = "imported weights" if start is None else "weights"
+    tolerance = 0.0 if start is None else tolerance
+    errors: dict[str, float] = {}
+    for name, value in its.items():
+        if name not in own or own[name].shape != value.shape:
+            got = own[name].shape if name in own else "missing"
+            return Comparison(quantity, steps, np.inf, tolerance, f"{name} is {got}, not {value.shape}")
+        if start is None:
+            errors[name] = float(np.abs(own[name] - value).max())
+            continue
+        moved = np.linalg.norm(value - start[name])
+        if not moved > 0:
+            return Comparison(quantity, steps, np.inf, tolerance, f"{name} did not move in the reference")
+        errors[name] = float(np.linalg.norm(own[name] - value) / moved)
+    if set(own) != set(its):
+        return Comparison(quantity, steps, np.inf, tolerance, f"{sorted(set(own) - set(its))[0]} is no weight of the network")
+    worst = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
+    return Comparison(quantity, steps, errors[worst], tolerance, worst)
+
+
+def parameter_counts(weights: Mapping[str, np.ndarray], variant: Variant) -> dict[str, int]:
+    """Trainable numbers per stage, counted from arrays."""
+    counts = dict.fromkeys(stage_shapes(variant), 0)
+    for name, value in weights.items():
+        counts[name.split(".")[0]] = counts.get(name.split(".")[0], 0) + int(np.size(value))
+    return counts
+
+

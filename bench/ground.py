@@ -1,0 +1,65 @@
+"""The same ground for every process: thread counts, allocator, hash seed, CPUs.
+
+Assigned by whoever starts a worker, before the worker imports anything, and recorded with the row.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+# Two identical PyTorch processes differed by up to 25 % for their whole lives while glibc returned and
+# mapped memory again (1,300-2,200 page faults a step); with these thresholds there are none.
+ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
+
+
+def variables(threads: int, allocator: str = "steady") -> dict[str, str]:
+    """Environment variables for a worker with that many threads.
+
+    `allocator` is `steady` (glibc keeps what it has) or `system` (left alone). Idle OpenMP workers
+    wait passively, so that a process whose turn it is not leaves the core alone.
+    """
+    count = str(threads)
+    chosen = {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "NUMEXPR_NUM_THREADS": count,
+        "MXNET_CPU_WORKER_NTHREADS": count,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "KMP_BLOCKTIME": "0",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    return {**chosen, **(ALLOCATOR if allocator == "steady" else {})}
+
+
+def environment(chosen: Mapping[str, str], source_root: str) -> dict[str, str]:
+    """This process's environment with the chosen variables, and with only this project on PYTHONPATH.
+
+    Allocator, thread and Python settings that the user's shell exports are dropped: they would
+    differ between machines without a trace in the row.
+    """
+    ours = ("MALLOC_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "PYTHON", "VIRTUAL_ENV", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**kept, **chosen, "PYTHONPATH": source_root}
+
+
+def pin(cpus: set[int]) -> None:
+    """Bind every thread of this process to those CPUs, where the system can (Linux)."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    os.sched_setaffinity(0, cpus)
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            os.sched_setaffinity(int(thread), cpus)
+        except ProcessLookupError:
+            continue
+
+
+def allowed_cpus() -> list[int]:
+    """The CPUs that this process may use, in order."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

@@ -1,0 +1,77 @@
+"""What a row must say about where it came from: host, processors, system, commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench import ground
+
+
+@dataclass(frozen=True)
+class Machine:
+    host: str
+    cpu: str
+    gpu: str
+    os: str
+    commit: str
+    dirty: str
+
+    @classmethod
+    def here(cls, source_root: Path) -> Machine:
+        return cls(
+            host=platform.node(),
+            cpu=cpu_model(),
+            gpu=_first_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
+            os=platform.platform(),
+            commit=_first_line("git", "-C", str(source_root), "rev-parse", "HEAD"),
+            dirty=_dirty(source_root),
+        )
+
+    def details(self) -> dict[str, Any]:
+        """For machine.json: the fields above and what only a person needs."""
+        return {
+            **asdict(self),
+            "cpus": ground.allowed_cpus(),
+            "cpu_count": os.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "harness_python": platform.python_version(),
+            "boot_time": psutil.boot_time(),
+        }
+
+
+def cpu_model() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return _first_line("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or platform.machine()
+
+
+def _dirty(source_root: Path) -> str:
+    """`yes` where tracked files differ from the commit, `no` where not, empty where there is no git."""
+    try:
+        status = ["git", "-C", str(source_root), "status", "--porcelain", "--untracked-files=no"]
+        done = subprocess.run(status, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    if done.returncode:
+        return ""
+    return "yes" if done.stdout.strip() else "no"
+
+
+def _first_line(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else ""

@@ -1,0 +1,269 @@
+"""The run folder: what stands in which CSV, and the only code that reads or writes one.
+
+The header of each file is the fields of one dataclass, which reader and writer share; a file with
+another header is refused by name. A file appears whole or not at all. Raw files hold seconds and
+counts, never rates.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+import tempfile
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.cases import UsageError
+
+Row = TypeVar("Row")
+
+
+class ResultsError(UsageError):
+    """A run folder that cannot be read or written; exit code 2."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """rounds.csv: one timed unit of one case, as it was measured."""
+
+    case: str
+    pass_number: int
+    round: int
+    order: int
+    steps: int
+    images: int
+    seconds: float
+    cpu_seconds: float
+    page_faults: int
+    involuntary_switches: int
+
+
+@dataclass(frozen=True)
+class Process:
+    """processes.csv: one process of one case in one pass: how it ended, and what it cost to get going."""
+
+    case: str
+    pass_number: int
+    status: str
+    reason: str
+    flag: str
+    python: str
+    version: str
+    device_observed: str
+    import_s: float | None
+    build_s: float | None
+    first_step_s: float | None
+    peak_rss_bytes: int | None
+    peak_device_bytes: int | None
+    stage_error: float | None
+    weight_error: float | None
+    weights_sha256: str
+    switches: str
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """throughput.csv: one row per case, whether it could run or not. None is an empty cell."""
+
+    run_id: str
+    utc: str
+    host: str
+    cpu: str
+    gpu: str
+    os: str
+    python: str
+    commit: str
+    dirty: str
+    backend: str
+    version: str
+    lane: str
+    mode: str
+    variant: str
+    device: str
+    device_observed: str
+    precision: str
+    batch_size: int
+    threads: int
+    data: str
+    passes: int
+    rounds: int
+    step_us: float | None
+    step_us_low: float | None
+    step_us_high: float | None
+    images_per_s: float | None
+    images_per_s_low: float | None
+    images_per_s_high: float | None
+    import_s: float | None
+    build_s: float | None
+    first_step_s: float | None
+    peak_rss_mb: float | None
+    peak_device_mb: float | None
+    effective_cores: float | None
+    page_faults_per_step: float | None
+    gemm_peak_share: float | None
+    stage_error: float | None
+    weight_error: float | None
+    weights_sha256: str
+    flags: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """equivalence.csv: one comparison with the float64 NumPy reference."""
+
+    backend: str
+    version: str
+    mode: str
+    variant: str
+    device: str
+    precision: str
+    batch_size: int
+    quantity: str
+    steps: int
+    error: float
+    tolerance: float
+    worst: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Shape:
+    """shapes.csv: one stage of one backend beside what the output-size formula says."""
+
+    variant: str
+    stage: str
+    backend: str
+    mode: str
+    shape: str
+    native_shape: str
+    formula: str
+    parameters: int
+    formula_parameters: int
+    receptive_field: int
+    verdict: str
+
+
+FILES: dict[type[Any], str] = {
+    Round: "rounds.csv",
+    Process: "processes.csv",
+    Throughput: "throughput.csv",
+    Equivalence: "equivalence.csv",
+    Shape: "shapes.csv",
+}
+
+
+def write_rows(folder: Path, kind: type[Row], rows: Iterable[Row]) -> Path:
+    """Write the file of that kind into the folder, replacing it whole."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_columns(kind))
+    for row in rows:
+        writer.writerow("" if value is None else value for value in dataclasses.astuple(row))  # type: ignore[call-overload]
+    path = folder / FILES[kind]
+    write_text(path, text.getvalue())
+    return path
+
+
+def read_rows(folder: Path, kind: type[Row]) -> list[Row]:
+    """Every row of that kind's file in the folder. Raises ResultsError naming the file and the line."""
+    path = folder / FILES[kind]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultsError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    lines = csv.reader(io.StringIO(text))
+    header = next(lines, [])
+    columns = _columns(kind)
+    if header != columns:
+        odd = sorted(set(columns) ^ set(header)) or ["their order"]
+        raise ResultsError(f"{path}: has other columns than this version writes ({', '.join(odd[:3])})")
+    if not text.endswith("\n"):
+        raise ResultsError(f"{path}: ends in the middle of line {text.count(chr(10)) + 1}; the file is truncated")
+    parsers = [_parser(hint) for hint in typing.get_type_hints(kind).values()]
+    rows = []
+    for cells in lines:
+        if len(cells) != len(columns):
+            raise ResultsError(f"{path}: line {lines.line_num} has {len(cells)} cells, not {len(columns)}")
+        values = []
+        for column, parse, cell in zip(columns, parsers, cells):
+            try:
+                values.append(parse(cell))
+            except ValueError as error:
+                raise ResultsError(f"{path}: line {lines.line_num}: {column} cannot be {cell!r}") from error
+        rows.append(kind(*values))
+    return rows
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file whole: the new content is on the disk before it takes the name."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def make_folder(results: Path, run_id: str) -> Path:
+    """A new folder for a run, proven writable before anything is measured."""
+    make_writable(results)
+    folder = results / run_id
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise ResultsError(f"{folder}: cannot be made ({error.strerror or error}); choose another --results") from error
+    return folder
+
+
+def make_writable(folder: Path) -> None:
+    """Make the folder if it is not there, and prove that a file can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ResultsError(f"{folder}: cannot be written ({error.strerror or error}); choose another --results") from error
+
+
+def _columns(kind: type[Any]) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _parser(hint: Any) -> typing.Callable[[str], Any]:
+    if isinstance(hint, types.UnionType):
+        parse = _parser(next(part for part in hint.__args__ if part is not type(None)))
+        return lambda cell: parse(cell) if cell else None
+    if hint is float:
+        return _finite
+    return typing.cast(typing.Callable[[str], Any], hint)
+
+
+def _finite(cell: str) -> float:
+    value = float(cell)
+    if math.isnan(value):
+        raise ValueError("not a number")
+    return value
+
+

@@ -1,0 +1,116 @@
+"""A worker's side of taking turns: it computes only between `begin` and `end` of its turn.
+
+The conductor (`conductor.py`) holds the other end of the connection. Messages are JSON objects. The
+worker says `hello`, `ready`, `done` after each turn, and at last `finished` or `failed`. The
+conductor answers `ready` with a number of rounds, and grants every turn with a message of its own;
+the last one is for the work after the rounds. Waiting is a blocking read, which costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from multiprocessing.connection import Client, Connection
+from typing import Any
+
+from bench import ground
+
+ADDRESS_VARIABLE = "LENET_BENCH_CONDUCTOR"
+TOKEN_VARIABLE = "LENET_BENCH_TOKEN"
+WORKER_VARIABLE = "LENET_BENCH_WORKER"
+PARENT_VARIABLE = "LENET_BENCH_PARENT"
+
+
+def send(connection: Connection, message: dict[str, Any]) -> None:
+    connection.send_bytes(json.dumps(message).encode())
+
+
+def receive(connection: Connection) -> dict[str, Any]:
+    message: dict[str, Any] = json.loads(connection.recv_bytes())
+    return message
+
+
+class Turns:
+    """The connection to the conductor. Its methods raise EOFError once the conductor is gone."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.before = Counters.now()
+
+    @classmethod
+    def connect(cls) -> Turns:
+        """To the conductor that started this process, as its environment names it."""
+        host, port = os.environ[ADDRESS_VARIABLE].split(":")
+        turns = cls(Client((host, int(port)), authkey=bytes.fromhex(os.environ[TOKEN_VARIABLE])))
+        send(turns.connection, {"says": "hello", "worker": os.environ[WORKER_VARIABLE]})
+        return turns
+
+    def ready(self, report: dict[str, Any]) -> int:
+        """Announce what a round costs; the number of rounds granted, on the CPUs that all cases share."""
+        send(self.connection, {"says": "ready", **report})
+        grant = receive(self.connection)
+        if grant["cpus"]:
+            ground.pin(set(grant["cpus"]))
+        return int(grant["rounds"])
+
+    def begin(self) -> None:
+        """Wait for the turn. The last thing before the clock starts."""
+        receive(self.connection)
+        self.before = Counters.now()
+
+    def end(self) -> None:
+        """Give the turn back. The first thing after the clock stops."""
+        spent = Counters.now().since(self.before)
+        send(self.connection, {"says": "done", **spent})
+
+    def after_rounds(self) -> None:
+        """Wait for the last turn: what follows the rounds must not disturb those of others."""
+        receive(self.connection)
+
+    def finished(self, record: dict[str, Any]) -> None:
+        send(self.connection, {"says": "finished", "record": record})
+
+    def failed(self, status: str, reason: str, flag: str) -> None:
+        send(self.connection, {"says": "failed", "status": status, "reason": reason, "flag": flag})
+
+
+class Counters:
+    """What this process has used: CPU seconds of all threads, minor page faults, involuntary switches."""
+
+    def __init__(self, cpu_seconds: float, page_faults: int, involuntary_switches: int) -> None:
+        self.cpu_seconds = cpu_seconds
+        self.page_faults = page_faults
+        self.involuntary_switches = involuntary_switches
+
+    @classmethod
+    def now(cls) -> Counters:
+        try:
+            import resource
+        except ImportError:
+            return cls(time.process_time(), 0, 0)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return cls(time.process_time(), usage.ru_minflt, usage.ru_nivcsw)
+
+    def since(self, before: Counters) -> dict[str, float | int]:
+        return {
+            "cpu_seconds": self.cpu_seconds - before.cpu_seconds,
+            "page_faults": self.page_faults - before.page_faults,
+            "involuntary_switches": self.involuntary_switches - before.involuntary_switches,
+        }
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it ends, however it ends (Linux).
+
+    Elsewhere a worker notices at its next turn, by the end of the connection.
+    """
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None:
+        return
+    if os.path.exists("/proc/self"):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+    if os.getppid() != int(parent):
+        os._exit(1)
