@@ -33,7 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One LeNet-5, every framework, proven equal, honestly timed.",
 )
-output = Console()
+WIDTH_WITHOUT_TERMINAL = 160
+output = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 Backends = Annotated[list[str], typer.Option("--backend", help="only these backends; each must be able to run")]
