@@ -84,7 +84,7 @@ def conv_im2col_backward(dy: Array, columns: Array, weight: Array, padding: int,
 
 
 def pool_im2col(x: Array, k: int, kind: str) -> Array:
-    tiles = _tiles(x, k)
+    tiles = pool_windows(x, k)
     return tiles.max(-1) if kind == "max" else tiles.mean(-1)
 
 
@@ -92,7 +92,7 @@ def pool_im2col_backward(dy: Array, x: Array, k: int, kind: str) -> Array:
     n, c, h, w = dy.shape
     if kind == "max":
         dtiles = np.zeros((n, c, h, w, k * k), dy.dtype)
-        np.put_along_axis(dtiles, _tiles(x, k).argmax(-1)[..., None], dy[..., None], -1)
+        np.put_along_axis(dtiles, pool_windows(x, k).argmax(-1)[..., None], dy[..., None], -1)
     else:
         dtiles = np.broadcast_to(dy[..., None] / k**2, (n, c, h, w, k * k))
     dx = np.zeros_like(x)
@@ -101,7 +101,7 @@ def pool_im2col_backward(dy: Array, x: Array, k: int, kind: str) -> Array:
     return dx
 
 
-def _tiles(x: Array, k: int) -> Array:
+def pool_windows(x: Array, k: int) -> Array:
     """(N, C, H, W) as (N, C, H // k, W // k, k * k): each pooling window's values on the last axis."""
     n, c, h, w = x.shape[0], x.shape[1], x.shape[2] // k, x.shape[3] // k
     blocks = x[:, :, : h * k, : w * k].reshape(n, c, h, k, w, k)

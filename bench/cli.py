@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +21,7 @@ from bench.cases import Case, Selection, UsageError, expand, impossible
 from bench.conductor import Plan
 from bench.data import NAMES
 from bench.results import Equivalence, Shape
-from bench.run import Request, carry_out, exit_code, write_datasets
+from bench.run import Request, carry_out, exit_code
 from bench.shapes import HELD, shape_rows
 from bench.verify import BATCH_SIZE, Answer, ask, equivalence_rows
 
@@ -111,15 +110,13 @@ def verify(
     variant: Variants = [],
     precision: Precisions = ["float32", "float64"],
     device: Devices = ["cpu"],
-    data: Data = "digits",
-    data_dir: DataDir = None,
     python: Pythons = [],
     results_folder: Results = Path("results"),
     deadline: Deadline = 600,
 ) -> None:
     """The whole equivalence proof; writes equivalence.csv into the results folder."""
     selection = Selection(names(backend), names(mode), names(variant), names(device), names(precision), (BATCH_SIZE,), (1,))
-    answers, _, code = gather("verify", selection, data, data_dir, python, results_folder, deadline)
+    answers, _, code = gather("verify", selection, python, results_folder, deadline)
     rows = [row for answer in answers for row in equivalence_rows(answer.case, answer.version, answer.comparisons)]
     if rows:
         output.print(tables.equivalence_table(rows))
@@ -142,7 +139,7 @@ def shapes(
 ) -> None:
     """Every backend's stage shapes side by side, the formula's first; writes shapes.csv into the results folder."""
     selection = Selection(names(backend), names(mode), names(variant), names(device), ("float32",), (BATCH_SIZE,), (1,))
-    answers, registry, code = gather("shapes", selection, "synthetic", None, python, results_folder, deadline)
+    answers, registry, code = gather("shapes", selection, python, results_folder, deadline)
     rows = [
         row
         for answer in answers
@@ -161,8 +158,6 @@ def shapes(
 def gather(
     verb: str,
     selection: Selection,
-    data: str,
-    data_dir: Path | None,
     python: list[str],
     results_folder: Path,
     deadline: float,
@@ -174,13 +169,12 @@ def gather(
     results.make_writable(results_folder)
     named = {*selection.backends, *interpreters}
     answers: list[Answer] = []
-    with tempfile.TemporaryDirectory(prefix="lenet-bench-data-") as scratch, downloads() as bars, working() as progress:
-        folders = write_datasets({case.variant for case in cases}, data, data_dir, Path(scratch), bars)
+    with working() as progress:
         for entry in registry.values():
             for place in dict.fromkeys(case.device for case in cases if case.backend == entry.name):
                 own = [case for case in cases if (case.backend, case.device) == (entry.name, place)]
                 progress(f"{verb}: {entry.name} on {place}, {len(own)} cases")
-                answers += ask_environment(verb, entry, place, own, interpreters, data, folders, deadline)
+                answers += ask_environment(verb, entry, place, own, interpreters, deadline)
     code = 0
     for answer in answers:
         if answer.status != "ok":
@@ -196,15 +190,13 @@ def ask_environment(
     device: str,
     cases: list[Case],
     interpreters: dict[str, Path],
-    data: str,
-    folders: dict[str, Path],
     deadline: float,
 ) -> list[Answer]:
     """Answers from one environment; cases that cannot run there are answered without starting it."""
     here = environments.find(entry, device, interpreters)
     answers = [Answer(case, "unavailable", here.reason or impossible(case, entry)) for case in cases]
     possible = [answer.case for answer in answers if not answer.reason]
-    found = ask(verb, here.python, possible, data, folders, deadline) if possible else []
+    found = ask(verb, here.python, possible, deadline) if possible else []
     return [answer for answer in answers if answer.reason] + found
 
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from backends import lenet_numpy
-from backends.interface import Setup, Trainer
-from backends.lenet import Variant, initial_weights, stage_shapes
-from bench.data import Dataset
+from backends.interface import Trainer
+from backends.lenet import Variant, stage_shapes
+from bench.lesson import Lesson
 
 CHECKPOINTS = (1, 10, 100)
 
@@ -84,12 +83,6 @@ class Mismatch(Exception):
     """A backend that is not the reference's network; the message names quantity, place and error."""
 
 
-def reference(variant: Variant, learning_rate: float) -> Trainer:
-    """The trainer that all others are compared with."""
-    setup = Setup("im2col", precision="float64", learning_rate=learning_rate)
-    return lenet_numpy.build(variant, initial_weights(variant), setup)
-
-
 def submit_and_wait(trainer: Trainer, chunk: Any) -> np.ndarray:
     return trainer.wait(trainer.train(chunk))
 
@@ -97,31 +90,29 @@ def submit_and_wait(trainer: Trainer, chunk: Any) -> np.ndarray:
 def compare_training(
     trainer: Trainer,
     variant: Variant,
-    setup: Setup,
-    dataset: Dataset,
-    batch_size: int,
-    checkpoints: Sequence[int] = CHECKPOINTS,
+    precision: str,
+    lesson: Lesson,
     run: Callable[[Trainer, Any], np.ndarray] = submit_and_wait,
 ) -> Proof:
-    """Losses and weights at each checkpoint, a number of steps done; stage values at the first.
+    """Losses and weights at each of the lesson's checkpoints; stage values after the first.
 
     All steps between two checkpoints are one chunk, so that a step left out at a chunk's end shows.
     Nothing runs on the trainer before its first step, so that `run` can time what a first step costs.
     """
-    tolerance, star, start = TOLERANCES[setup.precision], reference(variant, setup.learning_rate), initial_weights(variant)
-    found = [compare_weights(trainer.weights(), start, None, 0, tolerance.weights)]
+    tolerance, start = TOLERANCES[precision], lesson.weights[0]
+    found = [compare_weights(trainer.weights(), start, None, 0, 0.0)]
+    shapes: dict[str, tuple[int, ...]] = {}
     done = 0
-    for checkpoint in checkpoints:
-        images, labels = dataset.batches(checkpoint - done, batch_size, first=done * batch_size)
-        own, its = trainer.put(images, labels), star.put(images, labels)
-        losses, expected = run(trainer, own), submit_and_wait(star, its)
+    for checkpoint in list(lesson.weights)[1:]:
+        chunk = trainer.put(lesson.images[done:checkpoint], lesson.labels[done:checkpoint])
+        losses = run(trainer, chunk)
         if not done:
-            stages = trainer.stages(own)
-            found += compare_stages(stages, star.stages(its), variant, setup.precision)
-        found.append(compare_losses(losses, expected, checkpoint, tolerance.losses))
-        found.append(compare_weights(trainer.weights(), star.weights(), start, checkpoint, tolerance.weights))
+            stages = trainer.stages(chunk)
+            shapes = {name: np.shape(value)[1:] for name, value in stages.items()}
+            found += compare_stages(stages, lesson.stages, variant, precision)
+        found.append(compare_losses(losses, lesson.losses[done:checkpoint], checkpoint, tolerance.losses))
+        found.append(compare_weights(trainer.weights(), lesson.weights[checkpoint], start, checkpoint, tolerance.weights))
         done = checkpoint
-    shapes = {name: value.shape[1:] for name, value in stages.items()}
     return Proof(tuple(found), shapes, parameter_counts(trainer.weights(), variant))
 
 
@@ -164,9 +155,8 @@ def compare_weights(
     steps: int,
     tolerance: float,
 ) -> Comparison:
-    """The worst tensor. Without `start`, before training, the weights must be the imported ones to the bit."""
+    """The worst tensor. Without `start`, before training, errors are absolute: imported weights agree to the bit."""
     quantity = "imported weights" if start is None else "weights"
-    tolerance = 0.0 if start is None else tolerance
     errors: dict[str, float] = {}
     for name, value in its.items():
         if name not in own or own[name].shape != value.shape:

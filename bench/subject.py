@@ -25,6 +25,7 @@ from backends.lenet import VARIANTS, initial_weights, weights_sha256
 from bench.cases import Case
 from bench.data import Dataset
 from bench.equivalence import compare_training
+from bench.lesson import teach
 
 ROUND_SECONDS = {"cpu": 0.010, "cuda": 0.020}
 WARM_UP_SECONDS, WARM_UP_STEPS, WARM_UP_LIMIT_SECONDS = 1.0, 20, 3.0
@@ -103,7 +104,8 @@ def prepare(case: Case, dataset: Dataset, warm_up_seconds: float = WARM_UP_SECON
         calls.append(time.perf_counter() - started)
         return losses
 
-    proof = compare_training(trainer, variant, setup, dataset, case.batch_size, PROOF_CHECKPOINTS, timed)
+    lesson = teach(variant, case.batch_size, PROOF_CHECKPOINTS, setup.learning_rate)
+    proof = compare_training(trainer, variant, case.precision, lesson, timed)
     proof.refuse_mismatch()
     record["first_step_s"] = calls[0]
     record["proof"] = asdict(proof)

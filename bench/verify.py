@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,6 @@ def ask(
     verb: str,
     python: Path,
     cases: Sequence[Case],
-    data: str,
-    folders: Mapping[str, Path],
     deadline_seconds: float,
 ) -> list[Answer]:
     """Have one process in that environment verify or shape all the cases; an answer for each."""
@@ -52,7 +50,7 @@ def ask(
         orders = []
         for case in cases:
             orders.append(Path(scratch) / f"{case.id}.json")
-            write_order(orders[-1], Order(case, data, str(folders[case.variant])))
+            write_order(orders[-1], Order(case))
         listing, answer, log = (Path(scratch) / name for name in ("orders.json", "answers.json", "log.txt"))
         listing.write_text(json.dumps([str(order) for order in orders]), encoding="utf-8")
         chosen = {**ground.variables(max(case.threads for case in cases)), turns.PARENT_VARIABLE: str(os.getpid())}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from bench import ground
 from bench.cases import Case
 from bench.data import Dataset, synthetic
 from bench.equivalence import CHECKPOINTS, compare_training
+from bench.lesson import teach
 from bench.subject import Missing, load, read_dataset
 from bench.turns import die_with_parent
 
@@ -63,10 +63,11 @@ def shapes(order: Order) -> dict[str, Any]:
     return _prove(order, CHECKPOINTS[:1])
 
 
-def _prove(order: Order, checkpoints: Sequence[int]) -> dict[str, Any]:
+def _prove(order: Order, checkpoints: tuple[int, ...]) -> dict[str, Any]:
     module, variant, setup = load(order.case.backend), VARIANTS[order.case.variant], order.case.setup()
     trainer = module.build(variant, initial_weights(variant), setup)
-    proof = compare_training(trainer, variant, setup, order.dataset(), order.case.batch_size, checkpoints)
+    lesson = teach(variant, order.case.batch_size, checkpoints, setup.learning_rate)
+    proof = compare_training(trainer, variant, setup.precision, lesson)
     return {"version": module.version, "proof": asdict(proof)}
 
 
