@@ -186,7 +186,10 @@ def make(session: nox.Session, name: str, text: str | None = None) -> Path:
 def why(log: Path, pythons: list[str]) -> str:
     """The line of an installation's log that says what went wrong."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    if any("could not find any python interpreter" in line.lower() or "failed to find interpreter" in line for line in lines):
+    if any(
+        "could not find any python interpreter" in line.lower() or "failed to find interpreter" in line
+        for line in lines
+    ):
         return f"no Python {' or '.join(pythons)} found on this machine"
     wrong = [line for line in lines if line.startswith("ERROR")]
     return (wrong or lines or ["it printed nothing"])[-1]

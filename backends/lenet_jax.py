@@ -45,7 +45,9 @@ class LeNet(nn.Module):
         own = {"dtype": self.dtype, "param_dtype": self.dtype}
         kernel = {name: (v[name].kernel,) * 2 for name in ("conv1", "conv2", "conv3") if name in v}
         x = {"input": images}
-        x["conv1"] = act(nn.Conv(width["conv1"], kernel["conv1"], padding=v["conv1"].padding, name="conv1", **own)(images))
+        x["conv1"] = act(
+            nn.Conv(width["conv1"], kernel["conv1"], padding=v["conv1"].padding, name="conv1", **own)(images)
+        )
         x["pool1"] = pool(x["conv1"], (2, 2), (2, 2))
         x["conv2"] = act(nn.Conv(width["conv2"], kernel["conv2"], padding=0, name="conv2", **own)(x["pool1"]))
         x["pool2"] = pool(x["conv2"], (2, 2), (2, 2))

@@ -127,7 +127,10 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
 def switches() -> dict[str, str]:
     # MXNet reads these when it is imported and cannot be asked afterwards.
     names = ("OMP_NUM_THREADS", "MXNET_CPU_WORKER_NTHREADS", "MXNET_ENGINE_TYPE")
-    return {**{name: os.environ.get(name, "") for name in names}, "onednn": str(mx.runtime.Features().is_enabled("MKLDNN"))}
+    return {
+        **{name: os.environ.get(name, "") for name in names},
+        "onednn": str(mx.runtime.Features().is_enabled("MKLDNN")),
+    }
 
 
 def peak_device_bytes() -> None:

@@ -6,8 +6,8 @@ TensorFlow has run an operation, so a process that asks for another count is ref
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np

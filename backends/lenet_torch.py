@@ -6,8 +6,7 @@ convolutions and forbids it in matrix products, so `build` assigns both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -33,8 +32,11 @@ class LeNet(nn.Module):
         self.act, self.pool = ACTIVATIONS[v.activation], POOLINGS[v.pooling]
         self.conv1 = nn.Conv2d(width["input"], width["conv1"], v["conv1"].kernel, padding=v["conv1"].padding)
         self.conv2 = nn.Conv2d(width["conv1"], width["conv2"], v["conv2"].kernel)
-        self.conv3 = nn.Conv2d(width["conv2"], width["conv3"], v["conv3"].kernel) if "conv3" in v else None
-        self.dense1 = nn.Linear(width["flatten"], width["dense1"]) if "dense1" in v else None
+        self.c5_is_convolution = "conv3" in v
+        if self.c5_is_convolution:
+            self.conv3 = nn.Conv2d(width["conv2"], width["conv3"], v["conv3"].kernel)
+        else:
+            self.dense1 = nn.Linear(width["flatten"], width["dense1"])
         self.dense2 = nn.Linear(width.get("dense1", width["flatten"]), width["dense2"])
         self.dense3 = nn.Linear(width["dense2"], width["dense3"])
 
@@ -45,7 +47,7 @@ class LeNet(nn.Module):
         x["pool1"] = pool(x["conv1"], 2)
         x["conv2"] = act(self.conv2(x["pool1"]))
         x["pool2"] = pool(x["conv2"], 2)
-        if self.conv3 is not None:
+        if self.c5_is_convolution:
             x["conv3"] = act(self.conv3(x["pool2"]))
             x["flatten"] = c5 = x["conv3"].flatten(1)
         else:
@@ -157,8 +159,7 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
     torch.set_num_threads(setup.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = setup.precision == "tf32"
     own = {
-        name: torch.tensor(value, dtype=DTYPES[setup.precision], device=setup.device)
-        for name, value in weights.items()
+        name: torch.tensor(value, dtype=DTYPES[setup.precision], device=setup.device) for name, value in weights.items()
     }
     return MODES[setup.mode](variant, own, setup)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -43,7 +43,9 @@ Devices = Annotated[list[str], typer.Option("--device", help="cpu or cuda")]
 Precisions = Annotated[list[str], typer.Option("--precision", help="float32, float64 or tf32")]
 Data = Annotated[str, typer.Option("--data", help=f"one of {', '.join(NAMES)}")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="folder with IDX files, gzip or plain")]
-Pythons = Annotated[list[str], typer.Option("--python", metavar="BACKEND=PATH", help="run a backend in this interpreter")]
+Pythons = Annotated[
+    list[str], typer.Option("--python", metavar="BACKEND=PATH", help="run a backend in this interpreter")
+]
 Results = Annotated[Path, typer.Option("--results", help="where run folders go")]
 Deadline = Annotated[float, typer.Option("--deadline", min=1, help="seconds that a process may take to get ready")]
 
@@ -64,7 +66,9 @@ def run(
     data_dir: DataDir = None,
     python: Pythons = [],
     results_folder: Results = Path("results"),
-    quick: Annotated[bool, typer.Option("--quick", help="fewer and shorter passes: a first look, wide intervals")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="fewer and shorter passes: a first look, wide intervals")
+    ] = False,
     passes: Annotated[int | None, typer.Option("--passes", min=1, help="sets of fresh processes")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="of the order of processes and turns")] = None,
     allocator: Annotated[str, typer.Option("--allocator", help="steady, or system to leave it alone")] = "steady",
@@ -77,7 +81,13 @@ def run(
     registry = known_backends(interpreters)
     named = names(backend)
     selection = Selection(
-        named, names(mode), names(variant), names(device), names(precision), numbers("--batch", batch), numbers("--threads", threads)
+        named,
+        names(mode),
+        names(variant),
+        names(device),
+        names(precision),
+        numbers("--batch", batch),
+        numbers("--threads", threads),
     )
     plan = replace(QUICK_PLAN if quick else Plan(), allocator=allocator, deadline_seconds=deadline)
     request = Request(
@@ -92,13 +102,15 @@ def run(
         plan=plan,
         command=" ".join(["lenet-bench", *sys.argv[1:]]),
     )
-    with downloads() as bars, working() as progress:
-        done = carry_out(request, registry, progress, bars)
+    with working() as progress:
+        done = carry_out(request, registry, progress, DownloadBar)
     rows = done.write()
     output.print(tables.throughput_table(rows))
     for row in rows:
         if row.status != "ok":
-            output.print(f"{row.backend} {row.mode}: {row.status}: {row.reason}", style="yellow", highlight=False, soft_wrap=True)
+            output.print(
+                f"{row.backend} {row.mode}: {row.status}: {row.reason}", style="yellow", highlight=False, soft_wrap=True
+            )
     output.print(f"data {data}, seed {request.seed}, run folder {done.folder}", highlight=False, soft_wrap=True)
     raise typer.Exit(exit_code(done))
 
@@ -115,14 +127,18 @@ def verify(
     deadline: Deadline = 600,
 ) -> None:
     """The whole equivalence proof; writes equivalence.csv into the results folder."""
-    selection = Selection(names(backend), names(mode), names(variant), names(device), names(precision), (BATCH_SIZE,), (1,))
+    selection = Selection(
+        names(backend), names(mode), names(variant), names(device), names(precision), (BATCH_SIZE,), (1,)
+    )
     answers, _, code = gather("verify", selection, python, results_folder, deadline)
     rows = [row for answer in answers for row in equivalence_rows(answer.case, answer.version, answer.comparisons)]
     if rows:
         output.print(tables.equivalence_table(rows))
         wrong = sum(row.verdict != "ok" for row in rows)
         path = results.write_rows(results_folder, Equivalence, rows)
-        output.print(f"{len(rows)} comparisons, {wrong} outside their tolerance; {path}", highlight=False, soft_wrap=True)
+        output.print(
+            f"{len(rows)} comparisons, {wrong} outside their tolerance; {path}", highlight=False, soft_wrap=True
+        )
     raise typer.Exit(1 if any(row.verdict != "ok" for row in rows) else code)
 
 
@@ -131,7 +147,9 @@ def shapes(
     backend: Backends = [],
     mode: Modes = [],
     variant: Variants = ["lenet5"],
-    native: Annotated[bool, typer.Option("--native", help="as each framework keeps them, not in canonical NCHW")] = False,
+    native: Annotated[
+        bool, typer.Option("--native", help="as each framework keeps them, not in canonical NCHW")
+    ] = False,
     device: Devices = ["cpu"],
     python: Pythons = [],
     results_folder: Results = Path("results"),
@@ -151,7 +169,9 @@ def shapes(
     if rows:
         wrong = sum(row.verdict != HELD for row in rows)
         path = results.write_rows(results_folder, Shape, rows)
-        output.print(f"{len(rows)} stages, {wrong} that differ from the formula; {path}", highlight=False, soft_wrap=True)
+        output.print(
+            f"{len(rows)} stages, {wrong} that differ from the formula; {path}", highlight=False, soft_wrap=True
+        )
     raise typer.Exit(1 if any(row.verdict != HELD for row in rows) else code)
 
 
@@ -237,28 +257,24 @@ def working() -> Iterator[Callable[[str], None]]:
         yield lambda text: None if "sweep" in text else output.print(text, highlight=False, soft_wrap=True)
 
 
-@contextmanager
-def downloads() -> Iterator[Callable[[str], Any]]:
-    """Progress bars for downloads, in the form that pooch calls: total, update, reset, close."""
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=output, transient=True) as progress:
+class DownloadBar:
+    """A progress bar for one file, in the form that pooch calls: total, update, reset, close."""
 
-        class Bar:
-            total = 0
+    def __init__(self, name: str) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+        self.progress = Progress(*columns, console=output)
+        self.task = self.progress.add_task(name, total=None)
+        self.total = 0
+        self.progress.start()
 
-            def __init__(self, name: str) -> None:
-                self.task = progress.add_task(name, total=None)
+    def update(self, count: int) -> None:
+        self.progress.update(self.task, advance=count, total=self.total or None)
 
-            def update(self, count: int) -> None:
-                progress.update(self.task, advance=count, total=self.total or None)
+    def reset(self) -> None:
+        self.progress.reset(self.task)
 
-            def reset(self) -> None:
-                progress.reset(self.task)
-
-            def close(self) -> None:
-                progress.remove_task(self.task)
-
-        yield Bar
+    def close(self) -> None:
+        self.progress.stop()
 
 
 def main() -> None:

@@ -190,7 +190,9 @@ class Conductor:
                     if worker.case.id == name:
                         worker.connection = connection
             connections = [worker.connection for worker in starting if worker.connection is not None]
-            readable = wait(connections, POLL_SECONDS) if connections else time.sleep(POLL_SECONDS) or []
+            readable = wait(connections, POLL_SECONDS)
+            if not connections:
+                time.sleep(POLL_SECONDS)
             for worker in starting:
                 if worker.connection in readable:
                     worker.round_seconds = float(worker.hear("ready", 0).get("seconds", 0))

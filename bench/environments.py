@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from backends import Entry, Mode
 from bench import ground
@@ -44,6 +45,10 @@ print(json.dumps([dataclasses.asdict(entry) for entry in backends.registry().val
 """
 
 
+class NoAnswer(Exception):
+    """An interpreter that does not run, or does not say what it was asked."""
+
+
 @dataclass(frozen=True)
 class Environment:
     """`python` is the interpreter; where `reason` is not empty, the backend cannot run there."""
@@ -59,15 +64,19 @@ def find(entry: Entry, device: str, interpreters: Mapping[str, Path]) -> Environ
         python, way_out = interpreters[entry.name], "install them there"
     else:
         name = entry.name if device == "cpu" else f"{entry.name}-{device}"
-        python, way_out = _interpreter(_environments() / name), f"delete {_environments() / name}, and nox makes it anew"
+        python, way_out = (
+            _interpreter(_environments() / name),
+            f"delete {_environments() / name}, and nox makes it anew",
+        )
     note = python.parent.parent / REASON_FILE
     if note.is_file():
         return Environment(entry.name, python, note.read_text(encoding="utf-8").strip())
     if not python.is_file():
         return Environment(entry.name, python, f"there is no {python}; {way_out}")
-    answer = _ask(python, PROBE, "numpy", "pytest", "pytest_benchmark", entry.framework)
-    if isinstance(answer, str):
-        return Environment(entry.name, python, answer)
+    try:
+        answer = _ask(python, PROBE, "numpy", "pytest", "pytest_benchmark", entry.framework)
+    except NoAnswer as error:
+        return Environment(entry.name, python, str(error))
     if tuple(answer["python"]) < OLDEST_PYTHON:
         have, need = (".".join(map(str, version)) for version in (answer["python"], OLDEST_PYTHON))
         return Environment(entry.name, python, f"{python} is Python {have}; {need} or newer is needed")
@@ -90,28 +99,32 @@ def parse_interpreters(pairs: list[str]) -> dict[str, Path]:
 
 def registered_at(python: Path, name: str) -> Entry:
     """The registry entry that a package installed for that interpreter gives a backend. Raises UsageError."""
-    answer = _ask(python, ENTRIES)
-    if isinstance(answer, str):
-        raise UsageError(f"--python {name}={python}: {answer}")
+    try:
+        answer = _ask(python, ENTRIES)
+    except NoAnswer as error:
+        raise UsageError(f"--python {name}={python}: {error}") from error
     for fields in answer:
         if fields["name"] == name:
             fields["modes"] = tuple(Mode(**mode) for mode in fields["modes"])
-            return Entry(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+            values: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+            }
+            return Entry(**values)
     raise UsageError(f"--python {name}={python}: no backend {name!r} is built in or registered there")
 
 
-def _ask(python: Path, program: str, *arguments: str) -> dict[str, list[int] | list[str]] | list[dict] | str:  # type: ignore[type-arg]
-    """What a program printed as JSON, or one line that says why it printed none."""
+def _ask(python: Path, program: str, *arguments: str) -> Any:
+    """What a program printed as JSON. Raises NoAnswer."""
     environment = ground.environment({}, str(SOURCE_ROOT))
     command = [str(python), "-c", program, *arguments]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PROBE_SECONDS)
-        return json.loads(done.stdout)  # type: ignore[no-any-return]
+        return json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{python} does not run ({error})"
-    except json.JSONDecodeError:
+        raise NoAnswer(f"{python} does not run ({error})") from error
+    except ValueError as error:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        return f"{python} does not answer ({last})"
+        raise NoAnswer(f"{python} does not answer ({last})") from error
 
 
 def _environments() -> Path:

@@ -7,7 +7,7 @@ agrees with everything; where the reference did not move, the comparison is refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +111,9 @@ def compare_training(
             shapes = {name: np.shape(value)[1:] for name, value in stages.items()}
             found += compare_stages(stages, lesson.stages, variant, precision)
         found.append(compare_losses(losses, lesson.losses[done:checkpoint], checkpoint, tolerance.losses))
-        found.append(compare_weights(trainer.weights(), lesson.weights[checkpoint], start, checkpoint, tolerance.weights))
+        found.append(
+            compare_weights(trainer.weights(), lesson.weights[checkpoint], start, checkpoint, tolerance.weights)
+        )
         done = checkpoint
     return Proof(tuple(found), shapes, parameter_counts(trainer.weights(), variant))
 
@@ -131,7 +133,11 @@ def compare_stages(
     found = [Comparison("shapes", 0, float(len(wrong)), 0.0, "; ".join(wrong))]
     if wrong:
         return found
-    types = [f"{name} is {value.dtype}, not {DTYPES[precision]}" for name, value in own.items() if value.dtype != DTYPES[precision]]
+    types = [
+        f"{name} is {value.dtype}, not {DTYPES[precision]}"
+        for name, value in own.items()
+        if value.dtype != DTYPES[precision]
+    ]
     found.append(Comparison("types", 0, float(len(types)), 0.0, "; ".join(types)))
     tolerance = TOLERANCES[precision].stages
     for name, value in own.items():
@@ -145,7 +151,9 @@ def compare_losses(own: np.ndarray, its: np.ndarray, steps: int, tolerance: floa
     if own.shape != its.shape:
         return Comparison("losses", steps, np.inf, tolerance, f"{own.shape} losses for {its.shape} steps")
     errors = np.abs(own - its) / np.abs(its)
-    return Comparison("losses", steps, float(errors.max()), tolerance, f"step {steps - len(its) + 1 + int(errors.argmax())}")
+    return Comparison(
+        "losses", steps, float(errors.max()), tolerance, f"step {steps - len(its) + 1 + int(errors.argmax())}"
+    )
 
 
 def compare_weights(
@@ -170,7 +178,9 @@ def compare_weights(
             return Comparison(quantity, steps, np.inf, tolerance, f"{name} did not move in the reference")
         errors[name] = float(np.linalg.norm(own[name] - value) / moved)
     if set(own) != set(its):
-        return Comparison(quantity, steps, np.inf, tolerance, f"{sorted(set(own) - set(its))[0]} is no weight of the network")
+        return Comparison(
+            quantity, steps, np.inf, tolerance, f"{sorted(set(own) - set(its))[0]} is no weight of the network"
+        )
     worst = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
     return Comparison(quantity, steps, errors[worst], tolerance, worst)
 
@@ -181,5 +191,3 @@ def parameter_counts(weights: Mapping[str, np.ndarray], variant: Variant) -> dic
     for name, value in weights.items():
         counts[name.split(".")[0]] = counts.get(name.split(".")[0], 0) + int(np.size(value))
     return counts
-
-

@@ -244,7 +244,9 @@ def make_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ResultsError(f"{folder}: cannot be written ({error.strerror or error}); choose another --results") from error
+        raise ResultsError(
+            f"{folder}: cannot be written ({error.strerror or error}); choose another --results"
+        ) from error
 
 
 def _columns(kind: type[Any]) -> list[str]:
@@ -265,5 +267,3 @@ def _finite(cell: str) -> float:
     if math.isnan(value):
         raise ValueError("not a number")
     return value
-
-

@@ -72,7 +72,9 @@ class Run:
         if record and first:
             proof = record["proof"]
             self.equivalence += equivalence_rows(case, record["version"], proof["comparisons"])
-            if all((row.backend, row.mode, row.variant) != (case.backend, case.mode, case.variant) for row in self.shapes):
+            if all(
+                (row.backend, row.mode, row.variant) != (case.backend, case.mode, case.variant) for row in self.shapes
+            ):
                 self.shapes += shape_rows(case, self.registry[case.backend], proof["shapes"], proof["parameters"])
 
     def write(self) -> list[Throughput]:
@@ -152,7 +154,9 @@ def carry_out(
         folder = results.make_folder(request.results, f"{now:%Y%m%dT%H%M%S}-{request.seed:08x}")
         machine = Machine.here(environments.SOURCE_ROOT)
         run = Run(folder, request, registry, machine, now.isoformat(timespec="seconds"))
-        results.write_json(folder / "machine.json", {**machine.details(), "command": request.command, "seed": request.seed})
+        results.write_json(
+            folder / "machine.json", {**machine.details(), "command": request.command, "seed": request.seed}
+        )
         interpreters = look_for_environments(run)
         conductor = Conductor(interpreters, request.data, folders, request.plan, random.Random(request.seed), progress)
         live = list(interpreters)
@@ -211,7 +215,7 @@ def process_row(outcome: Outcome, number: int) -> Process:
     empty = {one.name: None if "None" in str(one.type) else "" for one in fields(Process)}
     switches = " ".join(f"{name}={value}" for name, value in outcome.record.get("switches", {}).items())
     said = {"status": outcome.status, "reason": outcome.reason, "flag": outcome.flag, "switches": switches}
-    return Process(**{**empty, **record, **said, "case": outcome.case.id, "pass_number": number})  # type: ignore[arg-type]
+    return Process(**{**empty, **record, **said, "case": outcome.case.id, "pass_number": number})
 
 
 def rates(step: Interval | None, batch_size: int) -> dict[str, float | None]:

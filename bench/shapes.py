@@ -12,9 +12,7 @@ from bench.results import Shape
 HELD, DIFFERS = "ok", "differs"
 
 
-def shape_rows(
-    case: Case, entry: Entry, shapes: Mapping[str, Sequence[int]], counts: Mapping[str, int]
-) -> list[Shape]:
+def shape_rows(case: Case, entry: Entry, shapes: Mapping[str, Sequence[int]], counts: Mapping[str, int]) -> list[Shape]:
     """One row per stage of the formula, and one for every stage that only the backend has."""
     variant = VARIANTS[case.variant]
     formula, expected, fields = stage_shapes(variant), parameters(variant), receptive_fields(variant)

@@ -10,7 +10,14 @@ from rich.text import Text
 from bench.results import Equivalence, Shape, Throughput
 from bench.shapes import HELD, size
 
-STYLES = {"ok": "green", "unavailable": "yellow", "noisy": "yellow", "failed": "red", "mismatch": "red", "differs": "red"}
+STYLES = {
+    "ok": "green",
+    "unavailable": "yellow",
+    "noisy": "yellow",
+    "failed": "red",
+    "mismatch": "red",
+    "differs": "red",
+}
 
 
 def throughput_table(rows: Sequence[Throughput]) -> Table:
@@ -22,7 +29,16 @@ def throughput_table(rows: Sequence[Throughput]) -> Table:
         table.add_column(column)
     if not _uniform(rows):
         table.add_column("case")
-    for column in ("images/s", "95 % interval", "µs/step", "first step s", "import s", "peak MiB", "cores", "weight error"):
+    for column in (
+        "images/s",
+        "95 % interval",
+        "µs/step",
+        "first step s",
+        "import s",
+        "peak MiB",
+        "cores",
+        "weight error",
+    ):
         table.add_column(column, justify="right")
     table.add_column("status")
     for row in rows:

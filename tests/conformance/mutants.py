@@ -1,0 +1,306 @@
+"""The twelve faults, as edits of every backend's source.
+
+An edit replaces its old text wherever it occurs, in all modes at once. The mutants are the hard kind:
+they run without an error, shapes and parameter counts stay right, and what is wrong on the way in is
+undone on the way out, so that imported weights come back as they were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Edit:
+    """`module` is the file that is edited; empty for the backend's own."""
+
+    old: str
+    new: str
+    module: str = ""
+
+
+# What each fault shows in, after a first chunk of one step and a second one of several. Momentum is zero in the first
+# step, and so are stage values' and the first loss's error; a missing last update shows in the final weights alone.
+EVERYTHING = {"stage", "losses", "weights"}
+FAULTS = {
+    "transposed-kernel": EVERYTHING,
+    "flatten-order": EVERYTHING,
+    "one-sided-padding": EVERYTHING,
+    "wrong-activation": EVERYTHING,
+    "wrong-pooling": EVERYTHING,
+    "doubled-learning-rate": EVERYTHING,
+    "momentum-left-on": {"losses", "weights"},
+    "summed-loss": EVERYTHING,
+    "softmax-twice": EVERYTHING,
+    "frozen-layer": EVERYTHING,
+    "dropped-bias": EVERYTHING,
+    "last-update-missing": {"weights"},
+}
+
+NUMPY_LAYERS, CHANNELS_LAST = "backends.numpy_layers", "backends.channels_last"
+
+NUMPY = {
+    "transposed-kernel": (
+        Edit("(weight * x[", "(weight.swapaxes(2, 3) * x[", NUMPY_LAYERS),
+        Edit(
+            "dweight += d * x[n, :, i : i + k, j : j + k]",
+            "dweight += (d * x[n, :, i : i + k, j : j + k]).swapaxes(2, 3)",
+            NUMPY_LAYERS,
+        ),
+        Edit("(d * weight)", "(d * weight.swapaxes(2, 3))", NUMPY_LAYERS),
+        Edit("columns @ weight.reshape", "columns @ weight.swapaxes(2, 3).reshape", NUMPY_LAYERS),
+        Edit(".reshape(weight.shape)", ".reshape(weight.shape).swapaxes(2, 3)", NUMPY_LAYERS),
+        Edit("rows @ weight.reshape", "rows @ weight.swapaxes(2, 3).reshape", NUMPY_LAYERS),
+    ),
+    "flatten-order": (
+        Edit('= x["pool2"].reshape(', '= x["pool2"].transpose(0, 2, 3, 1).reshape('),
+        Edit(
+            '.reshape(x["pool2"].shape)',
+            '.reshape(x["pool2"].transpose(0, 2, 3, 1).shape).transpose(0, 3, 1, 2)',
+        ),
+    ),
+    "one-sided-padding": (
+        Edit("(padding, padding), (padding, padding)", "(2 * padding, 0), (2 * padding, 0)", NUMPY_LAYERS),
+    ),
+    "wrong-activation": (
+        Edit('act(self.dense("dense2",', 'np.tanh(self.dense("dense2",'),
+        Edit('slope(x["dense2"])', 'SLOPES["tanh"](x["dense2"])'),
+    ),
+    "wrong-pooling": (Edit('kind == "max"', 'kind == "average"', NUMPY_LAYERS),),
+    "doubled-learning-rate": (Edit("weight -= self.learning_rate *", "weight -= 2 * self.learning_rate *"),),
+    "momentum-left-on": (
+        Edit("self.network, self.dtype = network,", "self.velocity, self.network, self.dtype = {}, network,"),
+        Edit(
+            "            weight -= self.learning_rate * self.network.gradients[name]",
+            "            self.velocity[name] = 0.9 * self.velocity.get(name, 0) + self.network.gradients[name]\n"
+            "            weight -= self.learning_rate * self.velocity[name]",
+        ),
+    ),
+    "summed-loss": (Edit(".mean(), gradient / len(labels)", ".sum(), gradient"),),
+    "softmax-twice": (
+        Edit(
+            '        loss, gradient = softmax_cross_entropy(stages["dense3"], labels)',
+            '        p = np.exp(stages["dense3"])\n'
+            "        p /= p.sum(1, keepdims=True)\n"
+            "        loss, d = softmax_cross_entropy(p, labels)\n"
+            "        gradient = p * (d - (p * d).sum(1, keepdims=True))",
+        ),
+    ),
+    "frozen-layer": (
+        Edit(
+            "            weight -= self.learning_rate",
+            '            if not name.startswith("conv1"):\n                weight -= self.learning_rate',
+        ),
+    ),
+    "dropped-bias": (Edit('+ self.weights[f"{name}.bias"]', '+ (name != "dense3") * self.weights[f"{name}.bias"]'),),
+    "last-update-missing": (
+        Edit(
+            "        return np.array([self.step(images, labels) for images, labels in chunk])",
+            "        losses = [self.step(images, labels) for images, labels in chunk[:-1]]\n"
+            "        kept = self.weights()\n"
+            "        losses.append(self.step(*chunk[-1]))\n"
+            "        for name, weight in self.network.weights.items():\n"
+            "            weight[...] = kept[name] if chunk[1:] else weight\n"
+            "        return np.array(losses)",
+        ),
+    ),
+}
+
+TORCH = {
+    "transposed-kernel": (
+        Edit("torch.tensor(value, dtype=", "torch.tensor(value.swapaxes(2, 3) if value.ndim == 4 else value, dtype="),
+        Edit("value.detach()", "(value.swapaxes(2, 3) if value.ndim == 4 else value).detach()"),
+    ),
+    "flatten-order": (Edit('x["pool2"].flatten(1)', 'x["pool2"].permute(0, 2, 3, 1).flatten(1)'),),
+    "one-sided-padding": (
+        Edit('self.conv1(x["input"])', 'self.conv1(F.pad(x["input"], (4, 0, 4, 0)))'),
+        Edit('F.conv2d(x["input"],', 'F.conv2d(F.pad(x["input"], (4, 0, 4, 0)),'),
+        Edit(', padding=v["conv1"].padding', ""),
+    ),
+    "wrong-activation": (Edit('x["dense2"] = act(', 'x["dense2"] = torch.tanh('),),
+    "wrong-pooling": (Edit('"average": F.avg_pool2d', '"average": F.max_pool2d'),),
+    "doubled-learning-rate": (
+        Edit("lr=setup.learning_rate", "lr=2 * setup.learning_rate"),
+        Edit("value -= setup.learning_rate", "value -= 2 * setup.learning_rate"),
+    ),
+    "momentum-left-on": (
+        Edit("lr=setup.learning_rate", "lr=setup.learning_rate, momentum=0.9"),
+        Edit("    p = {name:", "    velocity = [torch.zeros_like(p) for p in weights.values()]\n    p = {name:"),
+        Edit(
+            "torch.autograd.grad(loss, list(p.values()))",
+            "torch.autograd.grad(loss, list(p.values()))\n"
+            "        gradients = velocity[:] = [0.9 * v + gradient for v, gradient in zip(velocity, gradients)]",
+        ),
+    ),
+    "summed-loss": (
+        Edit("F.cross_entropy(network(images), labels)", 'F.cross_entropy(network(images), labels, reduction="sum")'),
+        Edit('images)["dense3"], labels)', 'images)["dense3"], labels, reduction="sum")'),
+    ),
+    "softmax-twice": (
+        Edit("F.cross_entropy(network(images),", "F.cross_entropy(network(images).softmax(1),"),
+        Edit('images)["dense3"], labels)', 'images)["dense3"].softmax(1), labels)'),
+    ),
+    "frozen-layer": (
+        Edit("    optimizer =", "    network.conv1.requires_grad_(False)\n    optimizer ="),
+        Edit("in zip(p.values(), gradients)", "in list(zip(p.values(), gradients))[2:]"),
+    ),
+    "dropped-bias": (
+        Edit('self.dense3(x["dense2"])', 'F.linear(x["dense2"], self.dense3.weight)'),
+        Edit('p["dense3.bias"]', '0 * p["dense3.bias"]'),
+    ),
+    "last-update-missing": (
+        Edit(
+            "        return [self.step(images, labels) for images, labels in chunk]",
+            "        losses = [self.step(images, labels) for images, labels in chunk[:-1]]\n"
+            "        kept = [value.detach().clone() for value in self.parameters.values()]\n"
+            "        losses.append(self.step(*chunk[-1]))\n"
+            "        with torch.no_grad():\n"
+            "            for value, before in zip(self.parameters.values(), kept):\n"
+            "                value.copy_(before if chunk[1:] else value)\n"
+            "        return losses",
+        ),
+    ),
+}
+
+# For both backends that keep channels last: wrong on the way in, and undone by the same mistake on the way out.
+CHANNELS_LAST_FAULTS = {
+    "transposed-kernel": (
+        Edit("= value.transpose(2, 3, 1, 0)", "= value.transpose(3, 2, 1, 0)", CHANNELS_LAST),
+        Edit("= value.transpose(3, 2, 0, 1)", "= value.transpose(3, 2, 1, 0)", CHANNELS_LAST),
+    ),
+    "flatten-order": (
+        Edit(
+            "value.reshape(-1, channels, height, width).transpose(2, 3, 1, 0)",
+            "value.reshape(-1, channels, height, width).transpose(1, 2, 3, 0)",
+            CHANNELS_LAST,
+        ),
+        Edit(
+            "value.reshape(height, width, channels, -1).transpose(3, 2, 0, 1)",
+            "value.reshape(channels, height, width, -1).transpose(3, 0, 1, 2)",
+            CHANNELS_LAST,
+        ),
+    ),
+}
+
+TENSORFLOW = {
+    **CHANNELS_LAST_FAULTS,
+    "one-sided-padding": (
+        Edit("padding=padding(v)", 'padding="valid"'),
+        Edit('self.conv1(x["input"])', 'self.conv1(tf.pad(x["input"], ((0, 0), (4, 0), (4, 0), (0, 0))))'),
+    ),
+    "wrong-activation": (Edit('width["dense2"], activation=act', 'width["dense2"], activation="tanh"'),),
+    "wrong-pooling": (Edit('"average": layers.AveragePooling2D', '"average": layers.MaxPooling2D'),),
+    "doubled-learning-rate": (Edit("SGD(setup.learning_rate)", "SGD(2 * setup.learning_rate)"),),
+    "momentum-left-on": (Edit("SGD(setup.learning_rate)", "SGD(setup.learning_rate, momentum=0.9)"),),
+    "summed-loss": (Edit("from_logits=True", 'from_logits=True, reduction="sum"'),),
+    # Not tf.nn.softmax: inside a tf.function, Keras finds that operation before its loss and takes it back.
+    "softmax-twice": (
+        Edit("self.network(images, training=True)", "tf.exp(tf.nn.log_softmax(self.network(images, training=True)))"),
+    ),
+    "frozen-layer": (
+        Edit(
+            "zip(gradients, self.network.trainable_variables)",
+            'p for p in zip(gradients, self.network.trainable_variables) if "conv1" not in p[1].path',
+        ),
+    ),
+    "dropped-bias": (Edit('self.dense3(x["dense2"])', 'self.dense3(x["dense2"]) - self.dense3.bias'),),
+    "last-update-missing": (
+        Edit(
+            "            return [self.run(images, labels) for images, labels in chunk]",
+            "            losses = [self.run(images, labels) for images, labels in chunk[:-1]]\n"
+            "            kept = {name: p.numpy() for name, p in self.parameters.items()}\n"
+            "            losses.append(self.run(*chunk[-1]))\n"
+            "            for name, p in self.parameters.items():\n"
+            "                p.assign(kept[name] if chunk[1:] else p)\n"
+            "            return losses",
+        ),
+    ),
+}
+
+JAX = {
+    **CHANNELS_LAST_FAULTS,
+    "one-sided-padding": (Edit('padding=v["conv1"].padding', "padding=((4, 0), (4, 0))"),),
+    "wrong-activation": (Edit('x["dense2"] = act(', 'x["dense2"] = nn.tanh('),),
+    "wrong-pooling": (Edit('"average": nn.avg_pool', '"average": nn.max_pool'),),
+    "doubled-learning-rate": (Edit("p - setup.learning_rate", "p - 2 * setup.learning_rate"),),
+    "momentum-left-on": (
+        Edit("self.params = params\n", "self.params = self.before = params\n"),
+        Edit(
+            "            self.params, loss = self.step(self.params, images, labels)",
+            "            now = self.params\n"
+            "            after, loss = self.step(now, images, labels)\n"
+            "            self.params = jax.tree.map(lambda a, n, b: a + 0.9 * (n - b), after, now, self.before)\n"
+            "            self.before = now",
+        ),
+    ),
+    "summed-loss": (Edit("axis=1).mean()", "axis=1).sum()"),),
+    "softmax-twice": (Edit("log_softmax(logits)", "log_softmax(jax.nn.softmax(logits))"),),
+    "frozen-layer": (Edit('pool(x["conv1"],', 'pool(jax.lax.stop_gradient(x["conv1"]),'),),
+    "dropped-bias": (Edit('name="dense3"', 'name="dense3", use_bias=False'),),
+    "last-update-missing": (
+        Edit(
+            "            self.params, loss = self.step(self.params, images, labels)",
+            "            after, loss = self.step(self.params, images, labels)\n"
+            "            self.params = self.params if 0 < len(losses) == len(chunk) - 1 else after",
+        ),
+    ),
+}
+
+MXNET = {
+    "transposed-kernel": (
+        Edit("mx.nd.array(value,", "mx.nd.array(value.swapaxes(2, 3) if value.ndim == 4 else value,"),
+        Edit(
+            "name: p.data().asnumpy()",
+            "name: p.data().asnumpy().swapaxes(2, 3) if p.data().ndim == 4 else p.data().asnumpy()",
+        ),
+    ),
+    "flatten-order": (Edit('self.flatten(x["pool2"])', 'self.flatten(x["pool2"].transpose((0, 2, 3, 1)))'),),
+    "one-sided-padding": (
+        Edit('padding=v["conv1"].padding', "padding=0"),
+        Edit(
+            'self.conv1(x["input"])',
+            'self.conv1(x["input"].pad(mode="constant", pad_width=(0, 0, 0, 0, 4, 0, 4, 0)))',
+        ),
+    ),
+    "wrong-activation": (Edit('width["dense2"], activation=act', 'width["dense2"], activation="tanh"'),),
+    "wrong-pooling": (Edit('"average": nn.AvgPool2D', '"average": nn.MaxPool2D'),),
+    "doubled-learning-rate": (Edit('"learning_rate": setup', '"learning_rate": 2 * setup'),),
+    "momentum-left-on": (Edit('{"learning_rate":', '{"momentum": 0.9, "learning_rate":'),),
+    "summed-loss": (Edit("labels).mean()", "labels).sum()"),),
+    "softmax-twice": (Edit("self.loss(self.network(images),", "self.loss(self.network(images).softmax(),"),),
+    "frozen-layer": (
+        Edit(
+            "gluon.Trainer(self.network.collect_params(),",
+            'gluon.Trainer(self.network.collect_params("conv2|dense"),',
+        ),
+    ),
+    "dropped-bias": (
+        Edit(
+            "class LeNet(gluon.HybridBlock)",
+            "class Biasless(nn.Dense):\n"
+            "    def hybrid_forward(self, F, x, weight, bias):\n"
+            "        return super().hybrid_forward(F, x, weight, 0 * bias)\n\n\n"
+            "class LeNet(gluon.HybridBlock)",
+        ),
+        Edit('nn.Dense(width["dense3"]', 'Biasless(width["dense3"]'),
+    ),
+    "last-update-missing": (
+        Edit(
+            "        return [self.step(images, labels) for images, labels in chunk]",
+            "        losses = [self.step(images, labels) for images, labels in chunk[:-1]]\n"
+            "        kept = {name: p.data().copy() for name, p in self.parameters.items()}\n"
+            "        losses.append(self.step(*chunk[-1]))\n"
+            "        for name, p in self.parameters.items():\n"
+            "            p.set_data(kept[name] if chunk[1:] else p.data())\n"
+            "        return losses",
+        ),
+    ),
+}
+
+MUTANTS: dict[str, dict[str, tuple[Edit, ...]]] = {
+    "numpy": NUMPY,
+    "torch": TORCH,
+    "tensorflow": TENSORFLOW,
+    "jax": JAX,
+    "mxnet": MXNET,
+}

@@ -1,0 +1,65 @@
+"""From a selection to cases, and what is refused on the way."""
+
+from __future__ import annotations
+
+import pytest
+
+from backends import Entry, Mode, registry
+from bench.cases import Case, Selection, UsageError, expand, impossible
+
+
+def test_the_default_is_every_mode_of_every_backend() -> None:
+    cases = expand(Selection(), registry())
+    assert len(cases) >= 9
+    assert {case.backend for case in cases} == {"numpy", "torch", "tensorflow", "jax", "mxnet"}
+    assert {(c.variant, c.batch_size, c.precision, c.device, c.threads) for c in cases} == {
+        ("lenet5", 128, "float32", "cpu", 1)
+    }
+
+
+def test_a_selection_is_a_product_and_ids_are_unique() -> None:
+    selection = Selection(
+        ("numpy", "jax"), ("im2col", "jit"), batch_sizes=(1, 64, 1), precisions=("float32", "float64")
+    )
+    cases = expand(selection, registry())
+    assert len({case.id for case in cases}) == len(cases) == 8
+    assert cases[0].id == "numpy-im2col-lenet5-cpu-float32-b1-t1"
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (Selection(("theano",)), "unknown backend 'theano'; known are jax, mxnet, numpy, tensorflow, torch"),
+        (Selection(modes=("fast",)), "unknown mode 'fast'"),
+        (Selection(variants=("alexnet",)), "unknown variant 'alexnet'; known are lenet5, modern, tanh"),
+        (Selection(devices=("tpu",)), "unknown device 'tpu'; known are cpu, cuda"),
+        (Selection(precisions=("int8",)), "unknown precision 'int8'"),
+        (Selection(batch_sizes=(0,)), "batch size 0 is not a number of at least 1"),
+        (Selection(threads=(-2,)), "threads -2 is not a number of at least 1"),
+        (Selection(("numpy", "jax"), ("jit",)), "backend numpy has no mode jit; its modes are loops, im2col"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(selection: Selection, message: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        expand(selection, registry())
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        (Case("mxnet", "imperative", device="cuda"), "mxnet has no cuda code path here; run with --device cpu"),
+        (Case("numpy", "im2col", precision="tf32"), "numpy has no tf32 here; it has float32, float64"),
+        (Case("torch", "eager", precision="tf32"), "tf32 exists on CUDA devices only; run with --device cuda"),
+        (Case("torch", "eager", device="cuda", precision="tf32"), ""),
+        (Case("torch", "eager"), ""),
+    ],
+)
+def test_what_the_registry_rules_out_has_a_reason(case: Case, reason: str) -> None:
+    assert impossible(case, registry()[case.backend]) == reason
+
+
+def test_a_variant_that_a_backend_does_not_define_has_a_reason() -> None:
+    entry = Entry("half", "half", "half", (Mode("only", "tutorial", "one"),), variants=("lenet5",))
+    assert impossible(Case("half", "only", "tanh"), entry) == "half does not define the variant tanh"

@@ -1,0 +1,261 @@
+"""The commands as a user types them: real processes, the NumPy backend, and a sixth backend with faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.results import Equivalence, Process, Round, Shape, Throughput, read_rows
+from tests import fake
+
+HERE = f"numpy={sys.executable}"
+SHORT = ("--quick", "--passes", "1", "--data", "synthetic", "--seed", "1")
+
+
+def lenet_bench(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench.cli", *arguments]
+    root = str(Path(__file__).resolve().parent.parent)
+    variables = {
+        **os.environ,
+        "PYTHONPATH": root,
+        "LENET_BENCH_ENVIRONMENTS": str(cwd / "no-environments"),
+        **environment,
+    }
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=300)
+
+
+def only_run(folder: Path) -> Path:
+    (run,) = (folder / "results").iterdir()
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """One real run of one mode, which several tests look at."""
+    folder = tmp_path_factory.mktemp("run")
+    arguments = (
+        "--backend",
+        "numpy",
+        "--mode",
+        "im2col",
+        "--python",
+        HERE,
+        "--quick",
+        "--data",
+        "digits",
+        "--seed",
+        "5",
+    )
+    return folder, lenet_bench("run", *arguments, cwd=folder)
+
+
+def test_a_run_prints_a_table_and_writes_a_complete_folder(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = run
+    assert done.returncode == 0, done.stderr
+    assert "im2col" in done.stdout
+    assert "Training throughput" in done.stdout
+    written = only_run(folder)
+    assert str(written.name) in done.stdout
+    assert {path.name for path in written.iterdir()} == {
+        "rounds.csv",
+        "processes.csv",
+        "throughput.csv",
+        "equivalence.csv",
+        "shapes.csv",
+        "machine.json",
+    }
+
+
+def test_every_row_has_its_proof_columns(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = run
+    (row,) = read_rows(only_run(folder), Throughput)
+    assert (row.status, row.device_observed, row.data, row.passes) == ("ok", "cpu", "digits", 2)
+    assert row.images_per_s_low is not None and row.images_per_s is not None and row.images_per_s_high is not None
+    assert row.images_per_s_low <= row.images_per_s <= row.images_per_s_high
+    assert row.stage_error is not None and 0 < row.stage_error < 1e-5
+    assert row.weight_error is not None and 0 < row.weight_error < 1e-3
+    assert row.effective_cores == pytest.approx(1, abs=0.3)
+    assert len(row.weights_sha256) == 64
+    for name in ("version", "python", "cpu", "os", "host", "lane", "flags", "first_step_s", "build_s", "import_s"):
+        assert getattr(row, name) not in ("", None), name
+    assert row.peak_rss_mb is not None and row.peak_rss_mb > 20
+
+
+def test_rates_are_the_rounds_and_nothing_else(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = run
+    (row,) = read_rows(only_run(folder), Throughput)
+    rounds = read_rows(only_run(folder), Round)
+    assert row.rounds == len(rounds)
+    medians = []
+    for number in (1, 2):
+        per_step = sorted(one.seconds / one.steps for one in rounds if one.pass_number == number)
+        half = len(per_step) // 2
+        medians.append((per_step[half] + per_step[~half]) / 2)
+    expected = (medians[0] * medians[1]) ** 0.5
+    assert row.step_us == pytest.approx(expected * 1e6, rel=1e-9)
+    assert row.images_per_s == pytest.approx(128 / expected, rel=1e-9)
+    assert {one.images for one in rounds} == {128 * rounds[0].steps}
+
+
+def test_the_proof_stands_in_the_run_folder(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = run
+    rows = read_rows(only_run(folder), Equivalence)
+    assert {row.verdict for row in rows} == {"ok"}
+    assert {"shapes", "types", "losses", "weights", "stage dense3"} <= {row.quantity for row in rows}
+    assert [row.shape for row in read_rows(only_run(folder), Shape)][:3] == ["1x28x28", "6x28x28", "6x14x14"]
+    machine = json.loads((only_run(folder) / "machine.json").read_text())
+    assert machine["seed"] == 5
+    assert machine["command"].startswith("lenet-bench run --backend numpy")
+
+
+def test_backends_without_an_environment_are_rows_and_not_failures(tmp_path: Path) -> None:
+    done = lenet_bench("run", "--mode", "im2col,jit", *SHORT, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(only_run(tmp_path), Throughput)
+    assert [(row.backend, row.status) for row in rows] == [("numpy", "unavailable"), ("jax", "unavailable")]
+    assert all("no-environments" in row.reason for row in rows)
+
+
+def test_a_named_backend_that_cannot_run_is_exit_code_4(tmp_path: Path) -> None:
+    done = lenet_bench("run", "--backend", "jax", *SHORT, cwd=tmp_path)
+    assert done.returncode == 4
+    assert "jax jit: unavailable: there is no" in done.stdout
+    assert [row.status for row in read_rows(only_run(tmp_path), Throughput)] == ["unavailable"]
+
+
+def test_an_interpreter_without_the_framework_makes_the_backend_unavailable(tmp_path: Path) -> None:
+    done = lenet_bench(
+        "run", "--backend", "torch", "--mode", "eager", "--python", f"torch={sys.executable}", *SHORT, cwd=tmp_path
+    )
+    assert done.returncode == 4
+    assert "torch missing in" in done.stdout
+
+
+def test_an_environment_that_could_not_be_made_says_why(tmp_path: Path) -> None:
+    environment = tmp_path / "environments" / "mxnet"
+    environment.mkdir(parents=True)
+    (environment / "unavailable.txt").write_text("no Python 3.11 or 3.10 found on this machine\n")
+    done = lenet_bench(
+        "run", "--backend", "mxnet", *SHORT, cwd=tmp_path, LENET_BENCH_ENVIRONMENTS=str(tmp_path / "environments")
+    )
+    assert done.returncode == 4
+    assert "no Python 3.11 or 3.10 found on this machine" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--backend", "theano"), "unknown backend 'theano'"),
+        (("--variant", "alexnet"), "unknown variant 'alexnet'"),
+        (("--batch", "many"), "--batch 'many' is not a whole number"),
+        (("--batch", "0"), "batch size 0"),
+        (("--data", "cifar"), "unknown data set 'cifar'"),
+        (("--data", "mnist", "--data-dir", "/nowhere"), "/nowhere: holds neither"),
+        (("--python", "torch"), "--python 'torch' is not of the form backend=PATH"),
+        (("--python", "other=/nowhere/python"), "/nowhere/python does not run"),
+        (("--allocator", "magic"), "--allocator 'magic' is neither steady nor system"),
+        (("--results", "/proc/nowhere"), "choose another --results"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = lenet_bench("run", *SHORT, *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert not (tmp_path / "results").exists() or not list((tmp_path / "results").iterdir())
+
+
+def test_a_third_party_backend_runs_through_its_entry_point(tmp_path: Path) -> None:
+    python = fake.install(tmp_path)
+    done = lenet_bench("run", "--backend", "fake", "--mode", "good", "--python", f"fake={python}", *SHORT, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = read_rows(only_run(tmp_path), Throughput)
+    assert (row.backend, row.version, row.status, row.flags) == ("fake", "1.0", "ok", "fake=yes")
+
+
+def test_whatever_one_worker_does_the_others_finish(tmp_path: Path) -> None:
+    """Every way to fail at once, with the reason in the row, and a good case between them."""
+    python = fake.install(tmp_path)
+    modes = "good,crash,hang,killed,garbage,wrong,diverges,elsewhere,dies_late"
+    done = lenet_bench(
+        "run",
+        "--backend",
+        "fake",
+        "--mode",
+        modes,
+        "--python",
+        f"fake={python}",
+        *SHORT,
+        "--deadline",
+        "20",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1, "a mismatch outweighs a missing case"
+    rows = {row.mode: row for row in read_rows(only_run(tmp_path), Throughput)}
+    assert rows["good"].status == "ok" and rows["good"].images_per_s
+    reasons = {
+        "crash": "exit status 7; its last words: a last cry",
+        "hang": "not ready within 20 s",
+        "killed": "killed by SIGKILL",
+        "garbage": "broke off the conversation",
+        "wrong": "Mismatch: losses after 4 steps differ",
+        "diverges": "the loss is nan",
+        "elsewhere": "the weights live on cuda:0, not on cpu",
+        "dies_late": "killed by SIGKILL",
+    }
+    for mode, reason in reasons.items():
+        assert rows[mode].status == "failed", mode
+        assert reason in rows[mode].reason, mode
+        assert rows[mode].images_per_s is None, f"{mode}: no row without proof"
+    assert not [one for one in read_rows(only_run(tmp_path), Round) if "good" not in one.case]
+    assert len(read_rows(only_run(tmp_path), Process)) == 9
+
+
+def test_verify_prints_errors_beside_tolerances_and_passes(tmp_path: Path) -> None:
+    done = lenet_bench("verify", "--backend", "numpy", "--mode", "im2col", "--python", HERE, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = read_rows(tmp_path / "results", Equivalence)
+    assert {row.variant for row in rows} == {"lenet5", "tanh", "modern"}
+    assert {row.steps for row in rows if row.quantity == "weights"} == {1, 10, 100}
+    assert "/ 1e-10" in done.stdout and "/ 1e-03" in done.stdout
+
+
+def test_verify_of_a_wrong_network_is_exit_code_1(tmp_path: Path) -> None:
+    python = fake.install(tmp_path)
+    arguments = ("--backend", "fake", "--mode", "wrong", "--variant", "lenet5", "--python", f"fake={python}")
+    done = lenet_bench("verify", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "mismatch" in {row.verdict for row in read_rows(tmp_path / "results", Equivalence)}
+
+
+def test_verify_of_a_backend_that_crashes_is_exit_code_4(tmp_path: Path) -> None:
+    python = fake.install(tmp_path)
+    done = lenet_bench("verify", "--backend", "fake", "--mode", "crash", "--python", f"fake={python}", cwd=tmp_path)
+    assert done.returncode == 4
+    assert "exit status 7; its last words: a last cry" in done.stdout
+
+
+def test_shapes_show_the_formula_first_and_the_native_layout_on_request(tmp_path: Path) -> None:
+    arguments = ("shapes", "--backend", "numpy", "--python", HERE)
+    done = lenet_bench(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    sizes = [line.split("│")[2].strip() for line in done.stdout.splitlines() if line.startswith("│")]
+    assert sizes == ["28", "28", "14", "10", "5", "400", "120", "84", "10"]
+    assert {row.verdict for row in read_rows(tmp_path / "results", Shape)} == {"ok"}
+    assert "16x10x10" in lenet_bench(*arguments, "--native", cwd=tmp_path).stdout
+
+
+def test_no_temporary_folder_is_left_behind(tmp_path: Path) -> None:
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    done = lenet_bench(
+        "run", "--backend", "numpy", "--mode", "im2col", "--python", HERE, *SHORT, cwd=tmp_path, TMPDIR=str(scratch)
+    )
+    assert done.returncode == 0
+    assert list(scratch.iterdir()) == []

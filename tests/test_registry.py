@@ -1,0 +1,76 @@
+"""What holds a backend together, and that the harness imports no framework."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backends import BUILT_IN
+
+ROOT = Path(__file__).resolve().parent.parent
+FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "flax", "mxnet")
+
+
+def imported_frameworks(program: str) -> list[str]:
+    """Which frameworks a fresh interpreter has imported after running a program."""
+    command = [sys.executable, "-X", "importtime", "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    names = {
+        line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "import time" in line
+    }
+    return sorted(names & set(FRAMEWORKS))
+
+
+def test_the_harness_imports_no_framework() -> None:
+    modules = [f"bench.{path.stem}" for path in (ROOT / "bench").glob("*.py") if path.stem != "__init__"]
+    assert imported_frameworks(f"import backends, bench, {', '.join(sorted(modules))}") == []
+
+
+def test_the_check_above_can_fail(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("")
+    assert imported_frameworks(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import backends, torch") == [
+        "torch"
+    ]
+
+
+@pytest.mark.parametrize("entry", BUILT_IN, ids=lambda entry: entry.name)
+def test_a_backend_is_a_file_a_row_of_the_table_and_a_requirement_file(entry: object) -> None:
+    name = entry.name  # type: ignore[attr-defined]
+    assert (ROOT / "backends" / f"lenet_{name}.py").is_file()
+    assert entry.module == f"backends.lenet_{name}"  # type: ignore[attr-defined]
+    requirements = (ROOT / "backends" / "requirements" / f"{name}.txt").read_text()
+    for package in ("pytest==", "pytest-benchmark=="):
+        assert f"\n{package}" in requirements
+    for device in entry.devices:  # type: ignore[attr-defined]
+        if device != "cpu":
+            assert (ROOT / "backends" / "requirements" / f"{name}-{device}.txt").is_file()
+
+
+def test_no_place_is_left_over() -> None:
+    """A file without a row, or a requirement file without either, is a backend that nobody runs."""
+    names = {entry.name for entry in BUILT_IN}
+    assert {path.stem.removeprefix("lenet_") for path in (ROOT / "backends").glob("lenet_*.py")} == names
+    stems = {path.stem for path in (ROOT / "backends" / "requirements").glob("*.txt")}
+    assert stems - {"harness"} == names | {f"{e.name}-{d}" for e in BUILT_IN for d in e.devices if d != "cpu"}
+
+
+def test_contributing_lists_the_three_places() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for place in ("backends/lenet_<name>.py", "backends/__init__.py", "backends/requirements/<name>.txt"):
+        assert f"`{place}`" in text
+
+
+def test_requirements_are_pinned() -> None:
+    for path in (ROOT / "backends" / "requirements").glob("*.txt"):
+        lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        assert all(re.match(r"[a-z0-9\[\]-]+==\d", line) for line in lines), path
+
+
+def test_no_file_is_named_like_a_framework() -> None:
+    """Run or collected by path, it would shadow the framework."""
+    for folder in ("backends", "bench", "tests", "."):
+        assert not [path for path in (ROOT / folder).glob("*.py") if path.stem in (*FRAMEWORKS, "numpy")]
