@@ -70,8 +70,7 @@ class Proof:
             if not found.held:
                 when = f" after {found.steps} steps" if found.steps else ""
                 raise Mismatch(
-                    f"{found.quantity}{when} differ from the reference: error {found.error:.2g}, "
-                    f"tolerance {found.tolerance:.2g} ({found.worst})"
+                    f"{found.quantity}{when} off by {found.error:.2g} where {found.tolerance:.2g} passes ({found.worst})"
                 )
 
     def largest(self, quantity: str) -> float:

@@ -204,7 +204,7 @@ def test_whatever_one_worker_does_the_others_finish(tmp_path: Path) -> None:
         "hang": "not ready within 20 s",
         "killed": "killed by SIGKILL",
         "garbage": "broke off the conversation",
-        "wrong": "Mismatch: losses after 4 steps differ",
+        "wrong": "Mismatch: ",
         "diverges": "the loss is nan",
         "elsewhere": "the weights live on cuda:0, not on cpu",
         "dies_late": "killed by SIGKILL",

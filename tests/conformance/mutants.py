@@ -19,8 +19,8 @@ class Edit:
     module: str = ""
 
 
-# What each fault shows in, after a first chunk of one step and a second one of several. Momentum is zero in the first
-# step, and so are stage values' and the first loss's error; a missing last update shows in the final weights alone.
+# In which quantities a fault shows, where the first chunk has one step, stages are taken after it, and the second chunk
+# has more. The first step has no momentum yet; an update that is missing at the very end shows in final weights alone.
 EVERYTHING = {"stage", "losses", "weights"}
 FAULTS = {
     "transposed-kernel": EVERYTHING,
