@@ -1,4 +1,4 @@
-"""LeNet-5 from scratch in NumPy, with backpropagation by hand. In float64, `im2col` is the reference.
+"""LeNet-5 from scratch in NumPy, with backpropagation by hand.
 
 Convolution and pooling come in two forms, `loops` and `im2col` (see `numpy_layers.py`); all else is
 the same in both modes.

@@ -1,6 +1,6 @@
 """The proof that two trainers train the same network: stage values, losses, trained weights.
 
-The reference is the NumPy backend in float64. The error of a weight is relative to how far the
+The reference (`reference.py`) computes in float64. The error of a weight is relative to how far the
 reference's weight moved, ||w - r|| / ||r - r0|| over a tensor, because a network that learns nothing
 agrees with everything; where the reference did not move, the comparison is refused.
 """

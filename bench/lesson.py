@@ -12,22 +12,18 @@ the reference's path.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from backends import lenet_numpy
-from backends.interface import Setup
-from backends.lenet import Conv, Dense, Pool, Variant, initial_weights
-from backends.lenet_numpy import ACTIVATIONS
-from backends.numpy_layers import conv_im2col, pool_im2col, pool_windows
+from backends.lenet import Conv, Dense, Pool, Variant
 from bench.data import Dataset, synthetic
+from bench.reference import Reference, forward, windows_of
 
 # Relative to the largest value of a stage. float32 trainers are up to 1e-6 off after 100 steps.
 CLOSE_TO_A_KINK = 1e-5
 FEWEST_IMAGES = 2048
-# Values that close are equal but for the order of summation: the same patch seen twice, whose gradients are equal too.
-EQUAL = 1e-12
 
 
 @dataclass(frozen=True)
@@ -46,27 +42,25 @@ class Lesson:
 def teach(variant: Variant, batch_size: int, checkpoints: tuple[int, ...], learning_rate: float) -> Lesson:
     """Train the reference up to the last checkpoint, on images that no kink makes ambiguous."""
     dataset = synthetic(variant.input_size, count=max(FEWEST_IMAGES, 2 * batch_size))
-    setup = Setup("im2col", precision="float64", learning_rate=learning_rate)
-    trainer = lenet_numpy.build(variant, initial_weights(variant), setup)
-    weights = {0: trainer.weights()}
+    reference = Reference(variant, learning_rate)
+    weights = {0: dict(reference.weights)}
     images, labels, losses = [], [], []
     stages: dict[str, np.ndarray] = {}
     first = 0
     for step in range(1, checkpoints[-1] + 1):
-        rows, first = choose(variant, trainer.weights(), dataset, batch_size, first)
+        rows, first = choose(variant, reference.weights, dataset, batch_size, first)
         images.append(dataset.images[rows])
         labels.append(dataset.labels[rows])
-        chunk = trainer.put(images[-1][None], labels[-1][None])
-        losses.append(trainer.wait(trainer.train(chunk))[0])
+        losses.append(reference.step(images[-1], labels[-1]))
         if not stages:
-            stages = trainer.stages(chunk)
+            stages = forward(variant, reference.weights, images[-1].astype(np.float64))
         if step in checkpoints:
-            weights[step] = trainer.weights()
+            weights[step] = dict(reference.weights)
     return Lesson(np.stack(images), np.stack(labels), np.array(losses), stages, weights)
 
 
 def choose(
-    variant: Variant, weights: dict[str, np.ndarray], dataset: Dataset, count: int, first: int
+    variant: Variant, weights: Mapping[str, np.ndarray], dataset: Dataset, count: int, first: int
 ) -> tuple[np.ndarray, int]:
     """The next `count` images from the one numbered `first` on that lie clear of every kink, and where to go on."""
     chosen: list[int] = []
@@ -82,34 +76,25 @@ def choose(
     return np.array(chosen), first % len(dataset.labels)
 
 
-def kink_distance(variant: Variant, weights: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
-    """For each of (N, 1, H, W) images, how close any value comes to a kink, relative to its stage's largest value."""
+def kink_distance(variant: Variant, weights: Mapping[str, np.ndarray], images: np.ndarray) -> np.ndarray:
+    """For each of (N, 1, H, W) images, how close any value comes to a kink, relative to its stage's largest value.
+
+    ReLU has its kink at zero, max pooling where the two largest values of a window are equal.
+    """
     distance = np.full(len(images), np.inf)
     if variant.activation != "relu" and variant.pooling != "max":
         return distance
-    value, act = images, ACTIVATIONS[variant.activation]
-    for layer in variant.layers:
-        if isinstance(layer, Pool):
-            if variant.pooling == "max":
-                runner_up, winner = np.moveaxis(np.sort(pool_windows(value, layer.kernel), -1)[..., -2:], -1, 0)
-                gap = np.where(winner - runner_up > EQUAL, winner - runner_up, np.inf)
-                distance = np.minimum(distance, smallest(gap / np.abs(value).max()))
-            value = pool_im2col(value, layer.kernel, variant.pooling)
-        elif isinstance(layer, (Conv, Dense)):
-            weight, bias = weights[f"{layer.name}.weight"], weights[f"{layer.name}.bias"]
-            if isinstance(layer, Conv):
-                value = conv_im2col(value, weight, bias, layer.padding)[0]
-            else:
-                value = value @ weight.T + bias
-            if layer is not variant.layers[-1]:
-                if variant.activation == "relu":
-                    distance = np.minimum(distance, smallest(np.abs(value) / np.abs(value).max()))
-                value = act(value)
+    entering = forward(variant, weights, images, activated=False)
+    values = forward(variant, weights, images)
+    for layer, before in zip(variant.layers, values.values()):
+        if isinstance(layer, Pool) and variant.pooling == "max":
+            runner_up, winner = np.moveaxis(np.sort(windows_of(before, layer.kernel), -1)[..., -2:], -1, 0)
+            # Where ReLU has made both zero, neither lets a gradient through.
+            gaps = np.where(winner > 0, winner - runner_up, np.inf)
+        elif isinstance(layer, (Conv, Dense)) and layer is not variant.layers[-1] and variant.activation == "relu":
+            gaps = np.abs(entering[layer.name])
         else:
-            value = value.reshape(len(value), -1)
+            continue
+        size = np.abs(entering[layer.name]).max()
+        distance = np.minimum(distance, gaps.reshape(len(images), -1).min(1) / size)
     return distance
-
-
-def smallest(values: np.ndarray) -> np.ndarray:
-    """Per image, over all other axes."""
-    return np.asarray(values.reshape(len(values), -1).min(1))

@@ -1,0 +1,135 @@
+"""The reference: the network in float64, written for plainness, and the one thing that all backends are compared with.
+
+It shares no code with the NumPy backend, so that a fault there turns that backend red and no other.
+A convolution is a sum over windows; its input's gradient is the same sum over the output's gradient
+with the kernel turned around. The tests hold it against finite differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from backends.lenet import Conv, Dense, Pool, Variant, initial_weights
+
+Array = np.ndarray
+
+
+class Reference:
+    """Weights in float64 that start where every backend starts, and plain SGD on them."""
+
+    def __init__(self, variant: Variant, learning_rate: float) -> None:
+        self.variant, self.learning_rate = variant, learning_rate
+        self.weights = {name: value.astype(np.float64) for name, value in initial_weights(variant).items()}
+
+    def step(self, images: Array, labels: Array) -> float:
+        """One step on (N, 1, H, W) images and (N,) labels; the mean loss before it."""
+        stages = forward(self.variant, self.weights, images.astype(np.float64))
+        loss, d = cross_entropy(stages[self.variant.layers[-1].name], labels)
+        for name, gradient in backward(self.variant, self.weights, stages, d).items():
+            self.weights[name] = self.weights[name] - self.learning_rate * gradient
+        return loss
+
+
+def forward(variant: Variant, weights: Mapping[str, Array], images: Array, activated: bool = True) -> dict[str, Array]:
+    """Every stage's value, in canonical layout; with `activated=False`, what enters the activation instead."""
+    stages = {"input": images}
+    x = images
+    for layer in variant.layers:
+        if isinstance(layer, Conv):
+            x = before = convolve(x, weights[f"{layer.name}.weight"], layer.padding)
+            x = before = before + weights[f"{layer.name}.bias"][:, None, None]
+        elif isinstance(layer, Dense):
+            x = before = x @ weights[f"{layer.name}.weight"].T + weights[f"{layer.name}.bias"]
+        elif isinstance(layer, Pool):
+            x = before = pooled(windows_of(x, layer.kernel), variant.pooling)
+        else:
+            x = before = x.reshape(len(x), -1)
+        if isinstance(layer, (Conv, Dense)) and layer is not variant.layers[-1]:
+            x = activate(variant.activation, before)
+        stages[layer.name] = x if activated else before
+    return stages
+
+
+def backward(variant: Variant, weights: Mapping[str, Array], stages: Mapping[str, Array], d: Array) -> dict[str, Array]:
+    """The gradient of every weight, from the stages' values and the gradient of the logits."""
+    gradients = {}
+    entering = list(stages.values())
+    for layer, x in reversed(list(zip(variant.layers, entering))):
+        y, weight = stages[layer.name], weights.get(f"{layer.name}.weight")
+        if isinstance(layer, (Conv, Dense)) and layer is not variant.layers[-1]:
+            d = d * slope(variant.activation, y)
+        if isinstance(layer, Conv) and weight is not None:
+            gradients[f"{layer.name}.bias"] = d.sum((0, 2, 3))
+            patches = sliding(padded(x, layer.padding), layer.kernel)
+            gradients[f"{layer.name}.weight"] = np.tensordot(d, patches, axes=([0, 2, 3], [0, 2, 3]))
+            turned = weight[:, :, ::-1, ::-1].swapaxes(0, 1)
+            d = convolve(d, turned, layer.kernel - 1 - layer.padding)
+        elif isinstance(layer, Dense) and weight is not None:
+            gradients[f"{layer.name}.bias"], gradients[f"{layer.name}.weight"] = d.sum(0), d.T @ x
+            d = d @ weight
+        elif isinstance(layer, Pool):
+            d = unpooled(d, windows_of(x, layer.kernel), x.shape, variant.pooling)
+        else:
+            d = d.reshape(x.shape)
+    return gradients
+
+
+def cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
+    """The mean softmax cross-entropy of (N, 10) logits, and its gradient: (softmax - one-hot) / N."""
+    exponential = np.exp(logits - logits.max(1, keepdims=True))
+    softmax = exponential / exponential.sum(1, keepdims=True)
+    one_hot = np.eye(logits.shape[1])[labels]
+    return float(-np.log((softmax * one_hot).sum(1)).mean()), (softmax - one_hot) / len(labels)
+
+
+def activate(name: str, x: Array) -> Array:
+    if name == "sigmoid":
+        return 1 / (1 + np.exp(-x))
+    return np.tanh(x) if name == "tanh" else np.maximum(x, 0)
+
+
+def slope(name: str, y: Array) -> Array:
+    """The activation's derivative where its value is y."""
+    if name == "sigmoid":
+        return y * (1 - y)
+    return 1 - y * y if name == "tanh" else (y > 0).astype(y.dtype)
+
+
+def padded(x: Array, padding: int) -> Array:
+    return np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+
+
+def sliding(x: Array, kernel: int) -> Array:
+    """(N, C, H, W) as all of its windows: (N, C, H', W', kernel, kernel)."""
+    return np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(2, 3))
+
+
+def convolve(x: Array, weight: Array, padding: int) -> Array:
+    """(N, C, H, W) with (O, C, k, k), without a bias: (N, O, H', W')."""
+    patches = sliding(padded(x, padding), weight.shape[-1])
+    return np.moveaxis(np.tensordot(patches, weight, axes=([1, 4, 5], [1, 2, 3])), -1, 1)
+
+
+def windows_of(x: Array, kernel: int) -> Array:
+    """(N, C, H, W) as windows that do not overlap: (N, C, H // k, W // k, k * k). Rows that fill none are left out."""
+    n, c, h, w = *x.shape[:2], x.shape[2] // kernel, x.shape[3] // kernel
+    blocks = x[:, :, : h * kernel, : w * kernel].reshape(n, c, h, kernel, w, kernel)
+    return blocks.transpose(0, 1, 2, 4, 3, 5).reshape(n, c, h, w, kernel * kernel)
+
+
+def pooled(windows: Array, kind: str) -> Array:
+    return windows.max(-1) if kind == "max" else windows.mean(-1)
+
+
+def unpooled(d: Array, windows: Array, shape: tuple[int, ...], kind: str) -> Array:
+    """The gradient of pooling's input: to the first of the largest, or to all alike."""
+    size = windows.shape[-1]
+    kernel = int(size**0.5)
+    share = np.eye(size)[windows.argmax(-1)] if kind == "max" else np.full(windows.shape, 1 / size)
+    n, c, h, w = d.shape
+    blocks = (d[..., None] * share).reshape(n, c, h, w, kernel, kernel).transpose(0, 1, 2, 4, 3, 5)
+    dx = np.zeros(shape)
+    dx[:, :, : h * kernel, : w * kernel] = blocks.reshape(n, c, h * kernel, w * kernel)
+    return dx
