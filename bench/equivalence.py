@@ -68,10 +68,8 @@ class Proof:
         """Raise Mismatch for the first comparison outside its tolerance."""
         for found in self.comparisons:
             if not found.held:
-                when = f" after {found.steps} steps" if found.steps else ""
-                raise Mismatch(
-                    f"{found.quantity}{when} off by {found.error:.2g} where {found.tolerance:.2g} passes ({found.worst})"
-                )
+                what = f"{found.quantity} after {found.steps} steps" if found.steps else found.quantity
+                raise Mismatch(f"{what} off by {found.error:.2g} where {found.tolerance:.2g} passes ({found.worst})")
 
     def largest(self, quantity: str) -> float:
         """The largest error among the quantities that start with that word."""

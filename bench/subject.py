@@ -146,10 +146,19 @@ def read_dataset(name: str, folder: Path) -> Dataset:
 
 
 def peak_rss_bytes() -> int | None:
-    """The most main memory this process has held, in bytes; None where the system does not tell."""
+    """The most main memory this process has held, in bytes; None where the system does not tell.
+
+    Linux hands `ru_maxrss` on through fork and exec, so that a child of a large parent looks large;
+    `VmHWM` starts anew.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
     try:
         import resource
     except ImportError:
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
