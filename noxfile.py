@@ -51,6 +51,12 @@ def shapes(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def selfcheck(session: nox.Session) -> None:
+    """What this machine can resolve: identical code and injected slowdowns, side by side."""
+    lenet_bench(session, "selfcheck")
+
+
+@nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """The whole test suite: the harness in its environment, conformance in every backend's."""
     harness = make(session, HARNESS)

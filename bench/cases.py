@@ -20,7 +20,11 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True)
 class Case:
-    """What one process measures."""
+    """What one process measures.
+
+    `feed` is `resident` (the chunk lies on the device before the clock starts) or `stream` (moving it
+    there is part of the round). `copy` tells cases apart that are the same in all else, for self-checks.
+    """
 
     backend: str
     mode: str
@@ -29,12 +33,15 @@ class Case:
     precision: str = "float32"
     batch_size: int = 128
     threads: int = 1
+    feed: str = "resident"
+    copy: str = ""
 
     @property
     def id(self) -> str:
         """Unique among the cases of a run, and fit for a file name."""
         cell = (self.backend, self.mode, self.variant, self.device, self.precision)
-        return "-".join((*cell, f"b{self.batch_size}", f"t{self.threads}"))
+        rest = [part for part in (self.feed, self.copy) if part not in ("resident", "")]
+        return "-".join((*cell, f"b{self.batch_size}", f"t{self.threads}", *rest))
 
     def setup(self) -> Setup:
         return Setup(self.mode, self.device, self.precision, self.threads)
@@ -51,6 +58,7 @@ class Selection:
     precisions: tuple[str, ...] = ("float32",)
     batch_sizes: tuple[int, ...] = (128,)
     threads: tuple[int, ...] = (1,)
+    feeds: tuple[str, ...] = ("resident",)
 
 
 def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
@@ -83,6 +91,7 @@ def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
         dict.fromkeys(selection.precisions),
         dict.fromkeys(selection.batch_sizes),
         dict.fromkeys(selection.threads),
+        dict.fromkeys(selection.feeds),
     )
     return [Case(*pair, *rest) for pair, *rest in cells]
 

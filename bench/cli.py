@@ -16,12 +16,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 import backends
 from backends import Entry
-from bench import environments, results, tables
+from bench import environments, machine, results, tables
+from bench import run as runs
+from bench import selfcheck as selfchecks
 from bench.cases import Case, Selection, UsageError, expand, impossible
 from bench.conductor import Plan
 from bench.data import NAMES
-from bench.results import Equivalence, Shape
-from bench.run import Request, carry_out, exit_code
+from bench.results import Equivalence, SelfCheck, Shape, Throughput
 from bench.shapes import HELD, shape_rows
 from bench.verify import BATCH_SIZE, Answer, ask, equivalence_rows
 
@@ -49,7 +50,8 @@ Pythons = Annotated[
 Results = Annotated[Path, typer.Option("--results", help="where run folders go")]
 Deadline = Annotated[float, typer.Option("--deadline", min=1, help="seconds that a process may take to get ready")]
 
-PASSES, QUICK_PASSES = 3, 2
+MINUTES = 5.0
+QUICK_PASSES, QUICK_MINUTES = 2, 1.4
 QUICK_PLAN = Plan(sweeps=30, case_seconds=1.5, fewest_rounds=2)
 
 
@@ -62,57 +64,84 @@ def run(
     device: Devices = ["cpu"],
     precision: Precisions = ["float32"],
     threads: Annotated[list[str], typer.Option("--threads", help="threads per process")] = ["1"],
+    stream: Annotated[bool, typer.Option("--stream", help="also time with data moved inside the clock")] = False,
     data: Data = "digits",
     data_dir: DataDir = None,
     python: Pythons = [],
     results_folder: Results = Path("results"),
-    quick: Annotated[
-        bool, typer.Option("--quick", help="fewer and shorter passes: a first look, wide intervals")
-    ] = False,
-    passes: Annotated[int | None, typer.Option("--passes", min=1, help="sets of fresh processes")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="two short passes: a first look, wide intervals")] = False,
+    passes: Annotated[int | None, typer.Option("--passes", min=1, help="so many undisturbed passes")] = None,
+    precision_target: Annotated[str, typer.Option("--precision-target", help="half an interval's width")] = "3%",
+    max_minutes: Annotated[float | None, typer.Option("--max-minutes", min=0, help="5, or 1.4 if quick")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="of the order of processes and turns")] = None,
     allocator: Annotated[str, typer.Option("--allocator", help="steady, or system to leave it alone")] = "steady",
     deadline: Deadline = 300,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="go on with an interrupted run")
+    ] = None,
 ) -> None:
     """Prove every case equal to the reference, time it, write a run folder and print the table."""
     if allocator not in ("steady", "system"):
         raise UsageError(f"--allocator {allocator!r} is neither steady nor system")
-    interpreters = environments.parse_interpreters(python)
-    registry = known_backends(interpreters)
-    named = names(backend)
-    selection = Selection(
-        named,
-        names(mode),
-        names(variant),
-        names(device),
-        names(precision),
-        numbers("--batch", batch),
-        numbers("--threads", threads),
-    )
-    plan = replace(QUICK_PLAN if quick else Plan(), allocator=allocator, deadline_seconds=deadline)
-    request = Request(
-        cases=tuple(expand(selection, registry)),
-        named=frozenset({*named, *interpreters}),
-        data=data,
-        data_dir=data_dir,
-        interpreters=interpreters,
-        results=results_folder,
-        passes=passes or (QUICK_PASSES if quick else PASSES),
-        seed=secrets.randbits(32) if seed is None else seed,
-        plan=plan,
-        command=" ".join(["lenet-bench", *sys.argv[1:]]),
-    )
-    with working() as progress:
-        done = carry_out(request, registry, progress, DownloadBar)
-    rows = done.write()
+    begun: runs.Run | None = None
+    if resume is not None:
+        begun = runs.resume(resume, known_backends)
+        request, registry = begun.request, begun.registry
+    else:
+        interpreters = environments.parse_interpreters(python)
+        registry = known_backends(interpreters)
+        selection = Selection(
+            names(backend),
+            names(mode),
+            names(variant),
+            names(device),
+            names(precision),
+            numbers("--batch", batch),
+            numbers("--threads", threads),
+            ("resident", "stream") if stream else ("resident",),
+        )
+        request = runs.Request(
+            cases=tuple(expand(selection, registry)),
+            named=frozenset({*selection.backends, *interpreters}),
+            data=data,
+            data_dir=data_dir,
+            interpreters=interpreters,
+            passes=passes or (QUICK_PASSES if quick else None),
+            target=share("--precision-target", precision_target),
+            max_minutes=max_minutes if max_minutes is not None else QUICK_MINUTES if quick else MINUTES,
+            seed=secrets.randbits(32) if seed is None else seed,
+            plan=replace(QUICK_PLAN if quick else Plan(), allocator=allocator, deadline_seconds=deadline),
+            command=" ".join(["lenet-bench", *sys.argv[1:]]),
+        )
+    with only_run_here(), runs.datasets(request.cases, request.data, request.data_dir, DownloadBar) as folders:
+        begun = begun or runs.start(request, results_folder, registry)
+        for line in machine.busy():
+            output.print(line, style="yellow", highlight=False, soft_wrap=True)
+        try:
+            with working() as progress:
+                rows = runs.carry_out(begun, folders, progress)
+        except KeyboardInterrupt:
+            told = f"interrupted; complete passes are in {begun.folder}; go on with --resume {begun.folder}"
+            output.print(told, highlight=False, soft_wrap=True)
+            raise typer.Exit(130) from None
+    show(begun, rows)
+    raise typer.Exit(runs.exit_code(begun))
+
+
+def show(run: runs.Run, rows: list[Throughput]) -> None:
+    """The tables of a run, and what a reader must know beside them."""
     output.print(tables.throughput_table(rows))
+    comparisons = run.comparisons()
+    if comparisons:
+        output.print(tables.comparison_table(comparisons, run.request.cases))
     for row in rows:
         if row.status != "ok":
-            output.print(
-                f"{row.backend} {row.mode}: {row.status}: {row.reason}", style="yellow", highlight=False, soft_wrap=True
-            )
-    output.print(f"data {data}, seed {request.seed}, run folder {done.folder}", highlight=False, soft_wrap=True)
-    raise typer.Exit(exit_code(done))
+            line = f"{row.backend} {row.mode}: {row.status}: {row.reason}"
+            output.print(line, style="yellow", highlight=False, soft_wrap=True)
+    disturbed = run.disturbed_passes()
+    passes = f"{len(run.passes())} passes, {len(disturbed)} of them disturbed"
+    told = f"data {run.request.data}, seed {run.request.seed}, {passes}, run folder {run.folder}"
+    output.print(told, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -173,6 +202,46 @@ def shapes(
             f"{len(rows)} stages, {wrong} that differ from the formula; {path}", highlight=False, soft_wrap=True
         )
     raise typer.Exit(1 if any(row.verdict != HELD for row in rows) else code)
+
+
+@app.command()
+def selfcheck(
+    backend: Backends = [],
+    mode: Modes = [],
+    passes: Annotated[int, typer.Option("--passes", min=2, help="sets of fresh processes")] = 8,
+    sweeps: Annotated[int, typer.Option("--sweeps", min=10, help="rounds of each process")] = 100,
+    data: Data = "digits",
+    data_dir: DataDir = None,
+    python: Pythons = [],
+    results_folder: Results = Path("results"),
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="of the order of processes and turns")] = None,
+    deadline: Deadline = 300,
+) -> None:
+    """What this machine can resolve: identical code and exact slowdowns side by side; writes selfcheck.csv."""
+    interpreters = environments.parse_interpreters(python)
+    registry = known_backends(interpreters)
+    cases = selfchecks.cases(expand(Selection(names(backend), names(mode)), registry), names(mode))
+    results.make_writable(results_folder)
+    plan = Plan(sweeps=sweeps, case_seconds=sweeps, deadline_seconds=deadline)
+    seed = secrets.randbits(32) if seed is None else seed
+    rows: list[SelfCheck] = []
+    code = 0
+    with only_run_here(), runs.datasets(cases, data, data_dir, DownloadBar) as folders, working() as progress:
+        for case in cases:
+            here = environments.find(registry[case.backend], case.device, interpreters)
+            found, reason = (
+                ([], here.reason)
+                if here.reason
+                else selfchecks.check(case, here.python, data, folders, plan, passes, seed, progress)
+            )
+            rows += found
+            results.write_rows(results_folder, SelfCheck, rows)
+            if reason:
+                code = 4
+                output.print(f"{case.backend} {case.mode}: {reason}", style="yellow", highlight=False, soft_wrap=True)
+    output.print(tables.selfcheck_table(rows))
+    output.print(f"seed {seed}, {results_folder / results.FILES[SelfCheck]}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
 
 
 def gather(
@@ -245,6 +314,29 @@ def numbers(option: str, values: list[str]) -> tuple[int, ...]:
         except ValueError as error:
             raise UsageError(f"{option} {name!r} is not a whole number") from error
     return tuple(found)
+
+
+def share(option: str, value: str) -> float:
+    """`3%` or `0.03` as 0.03."""
+    try:
+        found = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError as error:
+        raise UsageError(f"{option} {value!r} is not a share such as 3%") from error
+    if not 0 < found < 1:
+        raise UsageError(f"{option} {value!r} is not between 0 and 100 %")
+    return found
+
+
+@contextmanager
+def only_run_here() -> Iterator[None]:
+    """Two runs at once would measure each other: the second says so and leaves."""
+    other = machine.claim()
+    if other:
+        raise UsageError(f"another run, process {other}, is measuring on this machine; wait until it has ended")
+    try:
+        yield
+    finally:
+        machine.release()
 
 
 @contextmanager

@@ -27,14 +27,19 @@ from multiprocessing.connection import Connection, Listener, wait
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench import ground, turns
 from bench.cases import Case
+from bench.control import controls_for, is_control
 from bench.environments import SOURCE_ROOT
 from bench.results import Round
+from bench.subject import Slowdown
 from bench.worker import Order, write_order
 
 POLL_SECONDS = 0.05
 LONGEST_LAST_WORDS = 300
+SHARE_OF_MEMORY = 0.8
 HARNESS = Path(__file__).resolve().parent
 
 
@@ -42,11 +47,12 @@ HARNESS = Path(__file__).resolve().parent
 class Plan:
     """How long a pass is. A case whose round is longer than `case_seconds / sweeps` gets fewer rounds."""
 
-    sweeps: int = 60
-    case_seconds: float = 3.0
+    sweeps: int = 100
+    case_seconds: float = 4.0
     fewest_rounds: int = 3
     deadline_seconds: float = 300.0
     allocator: str = "steady"
+    process_bytes: int = 1 << 30
 
     def rounds(self, round_seconds: float) -> int:
         affordable = math.ceil(self.case_seconds / round_seconds)
@@ -140,7 +146,10 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 @dataclass
 class Conductor:
-    """Runs passes over `cases`: each has the interpreter of its environment, each variant a folder of data."""
+    """Runs passes over `cases`: each has the interpreter of its environment, each variant a folder of data.
+
+    Controls take their turns among the cases. `slowdowns` are for self-checks.
+    """
 
     interpreters: Mapping[Case, Path]
     data: str
@@ -148,10 +157,20 @@ class Conductor:
     plan: Plan
     random: random.Random
     progress: Callable[[str], None] = lambda text: None
+    slowdowns: Mapping[Case, Slowdown] = field(default_factory=dict)
     order: int = 0
 
     def run_pass(self, cases: Sequence[Case], number: int) -> list[Outcome]:
-        """One outcome per case, in the order of the cases, whatever happens to their processes."""
+        """One outcome per case and one per control, whatever happens to their processes.
+
+        Where all processes together would not fit into memory, they run in groups, each with its controls.
+        """
+        outcomes: list[Outcome] = []
+        for group in groups(self.random.sample(list(cases), len(cases)), self.plan.process_bytes):
+            outcomes += self._run_group([*group, *controls_for(group)], number)
+        return outcomes
+
+    def _run_group(self, cases: Sequence[Case], number: int) -> list[Outcome]:
         workers: list[Worker] = []
         with tempfile.TemporaryDirectory(prefix="lenet-bench-") as scratch, listening() as (address, token, arrivals):
             try:
@@ -164,7 +183,7 @@ class Conductor:
                 for worker in workers:
                     worker.end("failed", "the run was interrupted")
         outcomes = {worker.case: worker.outcome for worker in workers}
-        return [outcomes[case] or Outcome(case, "failed", "never started") for case in cases]
+        return [outcomes.get(case) or Outcome(case, "failed", "never started") for case in cases]
 
     def _start_all(
         self,
@@ -176,7 +195,7 @@ class Conductor:
         arrivals: queue.Queue[tuple[str, Connection]],
     ) -> None:
         """Start every case, as many at once as the CPUs allow, until each is ready or has failed."""
-        waiting = self.random.sample(list(cases), len(cases))
+        waiting = self.random.sample(cases, len(cases))
         starting: list[Worker] = []
         while waiting or starting:
             while waiting and (cpus := free_cpus(waiting[0].threads, starting)):
@@ -206,8 +225,10 @@ class Conductor:
         folder = scratch / case.id
         folder.mkdir()
         order = folder / "order.json"
-        write_order(order, Order(case, self.data, str(self.folders[case.variant]), tuple(cpus)))
-        command = [str(self.interpreters[case]), "-m", "pytest", "-c", str(HARNESS / "pytest.ini")]
+        data = "" if is_control(case) else str(self.folders[case.variant])
+        write_order(order, Order(case, self.data, data, tuple(cpus), self.slowdowns.get(case)))
+        python = sys.executable if is_control(case) else str(self.interpreters[case])
+        command = [python, "-m", "pytest", "-c", str(HARNESS / "pytest.ini")]
         command += ["-p", "pytest_benchmark.plugin", f"--rootdir={SOURCE_ROOT}", f"--lenet-order={order}"]
         chosen = {
             **ground.variables(case.threads, self.plan.allocator),
@@ -244,7 +265,7 @@ class Conductor:
                 worker.say({"says": "go"})
                 done = worker.hear("done", self._patience(worker))
                 if done:
-                    worker.turns.append({**done, "order": self.order})
+                    worker.turns.append({**done, "order": self.order, "sweep": sweep})
                     self.order += 1
 
     def _collect(self, worker: Worker, number: int) -> None:
@@ -263,11 +284,13 @@ class Conductor:
                 case=worker.case.id,
                 pass_number=number,
                 round=index,
+                sweep=turn["sweep"],
                 order=turn["order"],
                 steps=record["steps"],
                 images=record["images"],
                 seconds=duration,
                 cpu_seconds=turn["cpu_seconds"],
+                waited_seconds=turn["waited_seconds"],
                 page_faults=turn["page_faults"],
                 involuntary_switches=turn["involuntary_switches"],
             )
@@ -278,6 +301,13 @@ class Conductor:
     def _patience(self, worker: Worker) -> float:
         """How long a turn may take before the worker counts as hung, in seconds."""
         return min(self.plan.deadline_seconds, max(30.0, 50 * worker.round_seconds))
+
+
+def groups(cases: Sequence[Case], process_bytes: int) -> list[Sequence[Case]]:
+    """The cases in as few groups as fit into the memory that is free now, at so much per process."""
+    room = max(1, int(psutil.virtual_memory().available * SHARE_OF_MEMORY / process_bytes))
+    count = math.ceil(len(cases) / room)
+    return [cases[index::count] for index in range(count)]
 
 
 def free_cpus(threads: int, starting: Sequence[Worker]) -> list[int]:

@@ -1,14 +1,18 @@
 """From rounds to estimates: the only place that knows statistics.
 
-The process is the unit of replication. Per pass, a case's estimate is the median seconds per step of
-its rounds; over passes, the mean of the logarithms with a 95 % t-interval (SciPy). Two cases are
-compared within each pass, sweep by sweep, because rounds of one sweep lie next to each other in time.
+The process is the unit of replication: an estimate is made per pass, from that pass's rounds, and the
+interval is a 95 % t-interval (SciPy) over passes of the logarithm.
+
+A shared machine has slow phases: for seconds at a time, everything takes up to 1.5 times as long. They
+are common to all cases, and the control's round in the same sweep shows them. So medians are taken
+over calm sweeps: those whose control round was within 10 % of the run's calm level. What a case itself
+did has no say in which sweeps count.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +21,14 @@ from scipy import stats
 from bench.results import Round
 
 CONFIDENCE = 0.95
+# The calm level is the fastest fifth of the control's rounds; a sweep is calm up to 10 % above it.
+CALM_QUANTILE, CALM_BOUND = 0.2, 1.10
+# A pass with fewer calm sweeps is disturbed; so is one in which a case waited that share of its time for a CPU.
+FEWEST_CALM, MOST_WAITED, MOST_DRIFT = 0.3, 0.05, 0.10
+
+MARGIN = 0.02
+
+Sweep = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -48,9 +60,89 @@ def log_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Int
     return Interval(math.exp(mean), math.exp(low), math.exp(high))
 
 
-def step_seconds(rounds: Sequence[Round]) -> Interval:
-    """Seconds per training step of one case."""
-    return log_interval([float(np.median([r.seconds / r.steps for r in own])) for own in by_pass(rounds).values()])
+def calm_sweeps(control: Sequence[Round]) -> set[Sweep]:
+    """The (pass, sweep) pairs in which the control ran at the machine's calm speed."""
+    if not control:
+        return set()
+    level = float(np.quantile([one.seconds / one.steps for one in control], CALM_QUANTILE))
+    return {(r.pass_number, r.sweep) for r in control if r.seconds / r.steps <= CALM_BOUND * level}
+
+
+def in_sweeps(rounds: Sequence[Round], sweeps: Collection[Sweep]) -> list[Round]:
+    """Those rounds that lie in the sweeps; all of them in a pass where none does, as with long rounds."""
+    kept = []
+    for own in by_pass(rounds).values():
+        calm = [one for one in own if (one.pass_number, one.sweep) in sweeps]
+        kept += calm or own
+    return kept
+
+
+def step_seconds(rounds: Sequence[Round], calm: Collection[Sweep]) -> Interval:
+    """Seconds per training step of one case: per pass the median of its calm rounds."""
+    return log_interval([_median_step(own) for own in by_pass(in_sweeps(rounds, calm)).values()])
+
+
+def ratio(case: Sequence[Round], other: Sequence[Round], calm: Collection[Sweep]) -> tuple[Interval, float]:
+    """Step of `case` over step of `other`, and beside it the ratio of their total times."""
+    medians, totals = ratios_by_pass(case, other, calm)
+    return log_interval(medians), log_interval(totals).value
+
+
+def ratios_by_pass(
+    case: Sequence[Round], other: Sequence[Round], calm: Collection[Sweep]
+) -> tuple[list[float], list[float]]:
+    """Ratios of steps and of total times, one each per pass that both have.
+
+    Per pass, the median over sweeps of the log-ratio of two rounds of one sweep: they lie next to each
+    other in time. The ratio of total times beside it sees sparse stalls that a median cannot.
+    """
+    mine, its = by_pass(in_sweeps(case, calm)), by_pass(in_sweeps(other, calm))
+    medians, totals = [], []
+    for number in mine.keys() & its.keys():
+        partner = {one.sweep: one for one in its[number]}
+        pairs = [(one, partner[one.sweep]) for one in mine[number] if one.sweep in partner]
+        if pairs:
+            medians.append(math.exp(np.median([math.log(a.seconds / a.steps * b.steps / b.seconds) for a, b in pairs])))
+            totals.append(_total_step([a for a, _ in pairs]) / _total_step([b for _, b in pairs]))
+        else:
+            medians.append(_median_step(mine[number]) / _median_step(its[number]))
+            totals.append(_total_step(mine[number]) / _total_step(its[number]))
+    return medians, totals
+
+
+def pair_sd(ratios: Sequence[float]) -> float:
+    """The spread over passes of the log-ratio of two processes."""
+    return float(np.std(np.log(ratios), ddof=1)) if len(ratios) > 1 else math.nan
+
+
+def smallest_caught(sd: float, passes: int, margin: float = MARGIN) -> float:
+    """The slowdown whose one-sided 99 % lower bound exceeds the margin 9 times in 10, given the pairs' spread."""
+    if passes < 2:
+        return math.inf
+    reach = stats.t.ppf(0.99, passes - 1) + stats.t.ppf(0.9, passes - 1)
+    return float(math.exp(math.log1p(margin) + reach * sd / math.sqrt(passes)) - 1)
+
+
+def verdict(interval: Interval) -> str:
+    """Whether the step takes longer (slower) or less (faster), or the interval includes 1."""
+    if interval.low is None or interval.high is None or interval.low <= 1 <= interval.high:
+        return "too close to call"
+    return "slower" if interval.low > 1 else "faster"
+
+
+def drift(rounds: Sequence[Round]) -> float:
+    """The last third's median over the first's, less 1: per pass, then the median over passes."""
+    drifts = []
+    for own in by_pass(rounds).values():
+        third = len(own) // 3
+        if third:
+            drifts.append(_median_step(own[-third:]) / _median_step(own[:third]) - 1)
+    return float(np.median(drifts)) if drifts else 0.0
+
+
+def waited_share(rounds: Sequence[Round]) -> float:
+    """The share of its rounds' time that a case's threads were ready to run and had no CPU."""
+    return sum(one.waited_seconds for one in rounds) / sum(one.seconds for one in rounds)
 
 
 def by_pass(rounds: Sequence[Round]) -> dict[int, list[Round]]:
@@ -65,3 +157,11 @@ def by_case(rounds: Sequence[Round]) -> Mapping[str, list[Round]]:
     for one in rounds:
         cases.setdefault(one.case, []).append(one)
     return cases
+
+
+def _median_step(rounds: Sequence[Round]) -> float:
+    return float(np.median([one.seconds / one.steps for one in rounds]))
+
+
+def _total_step(rounds: Sequence[Round]) -> float:
+    return sum(one.seconds for one in rounds) / sum(one.steps for one in rounds)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import psutil
 
 from bench import ground
+
+BUSY_PERCENT = 25
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,44 @@ class Machine:
             "harness_python": platform.python_version(),
             "boot_time": psutil.boot_time(),
         }
+
+
+def busy(seconds: float = 0.5) -> list[str]:
+    """A line for every reason to think that the machine is not idle now, with the number and the remedy."""
+    lines = []
+    used = psutil.cpu_percent(interval=seconds)
+    if used > BUSY_PERCENT:
+        lines.append(
+            f"this machine is busy before anything has started: {used:.0f} % of its CPUs; intervals will be wide"
+        )
+    load = psutil.getloadavg()[0]
+    if load > (os.cpu_count() or 1):
+        lines.append(f"the load of the last minute is {load:.1f} on {os.cpu_count()} CPUs; wait, or expect noisy rows")
+    return lines
+
+
+def claim() -> int:
+    """Say that this process measures here; the process that already does, or 0."""
+    lock = lock_file()
+    try:
+        pid, _, born = lock.read_text(encoding="ascii").partition(" ")
+        if psutil.Process(int(pid)).create_time() == float(born):
+            return int(pid)
+    except (OSError, ValueError, psutil.Error):
+        pass  # nobody, or one that was killed and left its file
+    me = psutil.Process()
+    with contextlib.suppress(OSError):  # without a temporary folder, nobody can be told
+        lock.write_text(f"{me.pid} {me.create_time()!r}", encoding="ascii")
+    return 0
+
+
+def release() -> None:
+    with contextlib.suppress(OSError):
+        lock_file().unlink()
+
+
+def lock_file() -> Path:
+    return Path(tempfile.gettempdir()) / "lenet-bench.lock"
 
 
 def cpu_model() -> str:

@@ -37,11 +37,13 @@ class Round:
     case: str
     pass_number: int
     round: int
+    sweep: int
     order: int
     steps: int
     images: int
     seconds: float
     cpu_seconds: float
+    waited_seconds: float
     page_faults: int
     involuntary_switches: int
 
@@ -65,6 +67,8 @@ class Process:
     peak_device_bytes: int | None
     stage_error: float | None
     weight_error: float | None
+    left_undone: float | None
+    twice: float | None
     weights_sha256: str
     switches: str
 
@@ -115,6 +119,48 @@ class Throughput:
     flags: str
     status: str
     reason: str
+    feed: str
+    calm_share: float | None
+    waited_share: float | None
+    drift: float | None
+    control_gflops: float | None
+    allocator: str
+    cpus: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """comparisons.csv: how many times as long as a step of `other` a step of `case` takes, sweep by sweep."""
+
+    case: str
+    other: str
+    ratio: float
+    ratio_low: float | None
+    ratio_high: float | None
+    total_ratio: float
+    passes: int
+    verdict: str
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """selfcheck.csv: one injected slowdown of one case, beside an identical case without it."""
+
+    case: str
+    injected: float
+    every: int
+    passes: int
+    rounds: int
+    found: float
+    found_low: float | None
+    found_high: float | None
+    found_total: float
+    pair_sd: float
+    catches: float
+    verdict: str
+    utc: str
+    cpu: str
+    host: str
 
 
 @dataclass(frozen=True)
@@ -157,6 +203,8 @@ FILES: dict[type[Any], str] = {
     Round: "rounds.csv",
     Process: "processes.csv",
     Throughput: "throughput.csv",
+    Comparison: "comparisons.csv",
+    SelfCheck: "selfcheck.csv",
     Equivalence: "equivalence.csv",
     Shape: "shapes.csv",
 }
@@ -202,6 +250,11 @@ def read_rows(folder: Path, kind: type[Row]) -> list[Row]:
                 raise ResultsError(f"{path}: line {lines.line_num}: {column} cannot be {cell!r}") from error
         rows.append(kind(*values))
     return rows
+
+
+def read_rows_if_any(folder: Path, kind: type[Row]) -> list[Row]:
+    """The same, but nothing where the file is not there."""
+    return read_rows(folder, kind) if (folder / FILES[kind]).exists() else []
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,10 +7,14 @@ made from them.
 
 from __future__ import annotations
 
+import itertools
+import json
 import random
 import tempfile
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -19,34 +23,79 @@ from typing import Any
 import numpy as np
 
 from backends import Entry
-from backends.lenet import VARIANTS
+from backends.lenet import VARIANTS, step_multiply_adds
 from bench import data, environments, results
 from bench.cases import Case, impossible
-from bench.conductor import Conductor, Outcome, Plan
-from bench.estimates import Interval, by_case, step_seconds
+from bench.conductor import Conductor, Outcome, Plan, shared_cpus
+from bench.control import FLOPS, control_of
+from bench.estimates import (
+    CALM_BOUND,
+    FEWEST_CALM,
+    MOST_DRIFT,
+    MOST_WAITED,
+    Interval,
+    by_pass,
+    calm_sweeps,
+    drift,
+    in_sweeps,
+    ratio,
+    step_seconds,
+    verdict,
+    waited_share,
+)
 from bench.machine import Machine
-from bench.results import Equivalence, Process, Round, Shape, Throughput
+from bench.results import Comparison, Equivalence, Process, Round, Shape, Throughput
 from bench.shapes import shape_rows
 from bench.verify import equivalence_rows
 
+FEWEST_PASSES = 3
+REQUEST_FILE = "request.json"
 MEBIBYTE = 1024 * 1024
 MOST_IMAGES = 8192  # two batches of the largest size; more would only be memory
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a run is asked to do. `named` are the backends named on the command line: they must be there."""
+    """What a run is asked to do.
+
+    `named` are the backends named on the command line: they must be there. `passes` is how many
+    undisturbed passes are wanted; None goes on until every interval is within `target` (half its
+    width, relative). No pass begins that would not end within `max_minutes`, but for the first two.
+    """
 
     cases: tuple[Case, ...]
     named: frozenset[str]
     data: str
     data_dir: Path | None
     interpreters: Mapping[str, Path]
-    results: Path
-    passes: int
+    passes: int | None
+    target: float
+    max_minutes: float
     seed: int
     plan: Plan
     command: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "named": sorted(self.named),
+            "data_dir": self.data_dir and str(self.data_dir.absolute()),
+            "interpreters": {name: str(path) for name, path in self.interpreters.items()},
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Request:
+        """The inverse of `as_json`. Raises KeyError or TypeError for what is no request."""
+        return cls(
+            **{
+                **fields,
+                "cases": tuple(Case(**case) for case in fields["cases"]),
+                "named": frozenset(fields["named"]),
+                "data_dir": fields["data_dir"] and Path(fields["data_dir"]),
+                "interpreters": {name: Path(path) for name, path in fields["interpreters"].items()},
+                "plan": Plan(**fields["plan"]),
+            }
+        )
 
 
 @dataclass
@@ -66,34 +115,85 @@ class Run:
     def add(self, outcome: Outcome, number: int) -> None:
         """Take in what one process brought home."""
         case, record = outcome.case, outcome.record
-        first = all(process.case != case.id for process in self.processes)
         self.processes.append(process_row(outcome, number))
         self.rounds += outcome.rounds
-        if record and first:
-            proof = record["proof"]
+        if "proof" not in record:
+            return
+        proof, cell = record["proof"], (case.backend, case.mode, case.variant)
+        if (*cell, case.device, case.precision, case.batch_size) not in {
+            (row.backend, row.mode, row.variant, row.device, row.precision, row.batch_size) for row in self.equivalence
+        }:
             self.equivalence += equivalence_rows(case, record["version"], proof["comparisons"])
-            if all(
-                (row.backend, row.mode, row.variant) != (case.backend, case.mode, case.variant) for row in self.shapes
-            ):
-                self.shapes += shape_rows(case, self.registry[case.backend], proof["shapes"], proof["parameters"])
+        if cell not in {(row.backend, row.mode, row.variant) for row in self.shapes}:
+            self.shapes += shape_rows(case, self.registry[case.backend], proof["shapes"], proof["parameters"])
 
     def write(self) -> list[Throughput]:
-        """Every file of the run folder, as things stand."""
+        """Every file of the run folder, as things stand. `processes.csv`, last of the raw ones, makes a pass count."""
         rows = [self.throughput(case) for case in self.request.cases if any(p.case == case.id for p in self.processes)]
+        flagged = [
+            replace(p, flag="disturbed") if p.status == "ok" and p.pass_number in self.disturbed_passes() else p
+            for p in self.processes
+        ]
         results.write_rows(self.folder, Round, self.rounds)
-        results.write_rows(self.folder, Process, self.processes)
         results.write_rows(self.folder, Equivalence, self.equivalence)
         results.write_rows(self.folder, Shape, self.shapes)
+        results.write_rows(self.folder, Process, flagged)
         results.write_rows(self.folder, Throughput, rows)
+        results.write_rows(self.folder, Comparison, self.comparisons())
         return rows
 
+    def passes(self) -> set[int]:
+        return {process.pass_number for process in self.processes if process.pass_number}
+
+    def control_rounds(self, case: Case) -> list[Round]:
+        name = control_of(case).id
+        return [one for one in self.rounds if one.case == name]
+
+    def disturbed_passes(self) -> set[int]:
+        """Passes in which the machine was seldom calm, by the first case's control."""
+        control = self.control_rounds(self.request.cases[0])
+        calm = calm_sweeps(control)
+        share = {
+            number: sum((number, one.sweep) in calm for one in own) / len(own)
+            for number, own in by_pass(control).items()
+        }
+        return {number for number, part in share.items() if part < FEWEST_CALM}
+
+    def usable_rounds(self, case: Case) -> list[Round]:
+        """The case's rounds of undisturbed passes; of all, where fewer than two are undisturbed."""
+        own = [one for one in self.rounds if one.case == case.id]
+        disturbed = self.disturbed_passes()
+        if len({one.pass_number for one in own} - disturbed) < 2:
+            return own
+        return [one for one in own if one.pass_number not in disturbed]
+
+    def noise(self, case: Case, rounds: Sequence[Round]) -> str:
+        """Why a case's figures support no verdict; empty where they do."""
+        disturbed, passes = self.disturbed_passes(), {one.pass_number for one in rounds}
+        if disturbed & passes:
+            return (
+                f"the machine was disturbed in {len(disturbed & passes)} of {len(passes)} passes: the control ran "
+                f"{CALM_BOUND - 1:.0%} slower than its calm level in most sweeps; run again when it is quiet"
+            )
+        if (waited := waited_share(rounds)) > MOST_WAITED:
+            return f"its threads waited for a CPU for {waited:.0%} of the time: something else ran there"
+        if abs(changed := drift(in_sweeps(rounds, calm_sweeps(self.control_rounds(case))))) > MOST_DRIFT:
+            return f"its last rounds took {changed:+.0%} of the time of its first, the machine being calm"
+        return ""
+
     def throughput(self, case: Case) -> Throughput:
-        """One case's row, from all of its processes and rounds."""
+        """One case's row, from all of its processes and its usable rounds."""
         processes = [process for process in self.processes if process.case == case.id]
         ended_badly = [process for process in processes if process.status != "ok"]
         last = ended_badly[-1] if ended_badly else processes[-1]
-        rounds = [] if ended_badly else by_case(self.rounds).get(case.id, [])
-        step = step_seconds(rounds) if rounds else None
+        rounds = [] if ended_badly else self.usable_rounds(case)
+        control = [] if ended_badly else self.control_rounds(case)
+        calm = calm_sweeps(control)
+        noise = self.noise(case, rounds) if rounds else ""
+        step = step_seconds(rounds, calm) if rounds else None
+        passes = {one.pass_number for one in rounds}
+        beside = [one for one in control if one.pass_number in passes]
+        gflops = FLOPS / step_seconds(beside, calm).value / 1e9 if beside else None
         steps = sum(one.steps for one in rounds)
         entry = self.registry[case.backend]
         return Throughput(
@@ -117,7 +217,7 @@ class Run:
             batch_size=case.batch_size,
             threads=case.threads,
             data=self.request.data,
-            passes=len({one.pass_number for one in rounds}),
+            passes=len(passes),
             rounds=len(rounds),
             **rates(step, case.batch_size),
             import_s=_median(process.import_s for process in processes),
@@ -127,48 +227,139 @@ class Run:
             peak_device_mb=_mebibytes(process.peak_device_bytes for process in processes),
             effective_cores=sum(r.cpu_seconds for r in rounds) / sum(r.seconds for r in rounds) if rounds else None,
             page_faults_per_step=sum(r.page_faults for r in rounds) / steps if steps else None,
-            gemm_peak_share=None,
+            gemm_peak_share=peak_share(case, step, gflops),
             stage_error=_largest(process.stage_error for process in processes),
             weight_error=_largest(process.weight_error for process in processes),
             weights_sha256=last.weights_sha256,
             flags=last.switches,
-            status=last.status,
-            reason=last.reason,
+            status="noisy" if last.status == "ok" and noise else last.status,
+            reason=last.reason or noise,
+            feed=case.feed,
+            calm_share=sum((r.pass_number, r.sweep) in calm for r in rounds) / len(rounds) if rounds else None,
+            waited_share=waited_share(rounds) if rounds else None,
+            drift=drift(rounds) if rounds else None,
+            control_gflops=gflops,
+            allocator=self.request.plan.allocator,
+            cpus=" ".join(map(str, shared_cpus(case.threads))),
         )
 
+    def comparisons(self) -> list[Comparison]:
+        """Every case beside every later one of its kind that could be timed."""
+        timed = [case for case in self.request.cases if self.throughput_status(case) in ("ok", "noisy")]
+        rows = []
+        for case, other in itertools.combinations(timed, 2):
+            if replace(case, backend="", mode="") != replace(other, backend="", mode=""):
+                continue
+            calm = calm_sweeps(self.control_rounds(case))
+            interval, total = ratio(self.usable_rounds(case), self.usable_rounds(other), calm)
+            noisy = any(self.noise(one, self.usable_rounds(one)) for one in (case, other))
+            rows.append(
+                Comparison(
+                    case=case.id,
+                    other=other.id,
+                    ratio=interval.value,
+                    ratio_low=interval.low,
+                    ratio_high=interval.high,
+                    total_ratio=total,
+                    passes=len({r.pass_number for r in self.usable_rounds(case)}),
+                    verdict="noisy" if noisy else verdict(interval),
+                )
+            )
+        return rows
 
-def carry_out(
-    request: Request,
-    registry: Mapping[str, Entry],
-    progress: Callable[[str], None],
-    bars: Callable[[str], Any] | None = None,
-) -> Run:
-    """Measure everything. Raises UsageError before anything is measured where the request cannot be met.
+    def throughput_status(self, case: Case) -> str:
+        statuses = [process.status for process in self.processes if process.case == case.id]
+        return next((status for status in statuses if status != "ok"), "ok" if statuses else "")
 
-    `bars` makes progress bars for downloads, as `data.load` wants them.
-    """
-    with tempfile.TemporaryDirectory(prefix="lenet-bench-data-") as scratch:
-        variants = {case.variant for case in request.cases}
-        folders = write_datasets(variants, request.data, request.data_dir, Path(scratch), bars)
-        now = datetime.now(timezone.utc)
-        folder = results.make_folder(request.results, f"{now:%Y%m%dT%H%M%S}-{request.seed:08x}")
-        machine = Machine.here(environments.SOURCE_ROOT)
-        run = Run(folder, request, registry, machine, now.isoformat(timespec="seconds"))
-        results.write_json(
-            folder / "machine.json", {**machine.details(), "command": request.command, "seed": request.seed}
-        )
-        interpreters = look_for_environments(run)
-        conductor = Conductor(interpreters, request.data, folders, request.plan, random.Random(request.seed), progress)
-        live = list(interpreters)
-        for number in range(1, request.passes + 1):
-            conductor.progress = partial(_report, progress, f"pass {number} of {request.passes}")
-            outcomes = conductor.run_pass(live, number)
-            for outcome in outcomes:
-                run.add(outcome, number)
-            live = [outcome.case for outcome in outcomes if outcome.status == "ok"]
-            run.write()
-        run.write()
+    def finished(self, elapsed_seconds: float, pass_seconds: float) -> bool:
+        """Whether enough has been measured, or another pass would take too long."""
+        done = len(self.passes())
+        calm = done - len(self.disturbed_passes())
+        wanted = self.request.passes or FEWEST_PASSES
+        if calm >= wanted and (self.request.passes or self.widest() <= self.request.target):
+            return True
+        if self.request.passes and done >= 2 * wanted:
+            return True  # every pass was measured again once
+        return done >= min(2, wanted) and elapsed_seconds + pass_seconds > 60 * self.request.max_minutes
+
+    def widest(self) -> float:
+        """The widest interval of any case that could be timed: half its width, relative."""
+        widths = []
+        for case in self.request.cases:
+            rounds = self.usable_rounds(case)
+            if rounds and self.throughput_status(case) == "ok":
+                widths.append(step_seconds(rounds, calm_sweeps(self.control_rounds(case))).half_width)
+        return max(widths, default=0.0)
+
+
+def peak_share(case: Case, step: Interval | None, gflops: float | None) -> float | None:
+    """The step's multiply-adds per second over those of the matrix product beside it; None on a GPU."""
+    if step is None or gflops is None or case.device != "cpu" or control_of(case).precision != case.precision:
+        return None
+    return 2 * step_multiply_adds(VARIANTS[case.variant]) * case.batch_size / step.value / (gflops * 1e9)
+
+
+def start(request: Request, results_folder: Path, registry: Mapping[str, Entry]) -> Run:
+    """A new run folder that says what was asked for. Raises ResultsError before anything is measured."""
+    now = datetime.now(timezone.utc)
+    folder = results.make_folder(results_folder, f"{now:%Y%m%dT%H%M%S}-{request.seed:08x}")
+    machine = Machine.here(environments.SOURCE_ROOT)
+    run = Run(folder, request, registry, machine, now.isoformat(timespec="seconds"))
+    results.write_json(folder / REQUEST_FILE, {"utc": run.utc, "request": request.as_json()})
+    results.write_json(folder / "machine.json", {**machine.details(), "command": request.command, "seed": request.seed})
     return run
+
+
+def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]) -> Run:
+    """A run as its folder tells it, less what did not complete: failed processes are tried again.
+
+    `known` makes the registry from the interpreters that the run was given. Raises ResultsError where
+    the folder is none of a run.
+    """
+    path = folder / REQUEST_FILE
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        request = Request.from_json(fields["request"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise results.ResultsError(f"{path}: tells of no run that could be resumed ({error})") from error
+    for leftover in folder.glob(".*"):
+        leftover.unlink()  # written when the run was killed, never given its name
+    registry = known(dict(request.interpreters))
+    run = Run(folder, request, registry, Machine.here(environments.SOURCE_ROOT), fields["utc"])
+    processes = results.read_rows_if_any(folder, Process)
+    rounds = results.read_rows_if_any(folder, Round)
+    run.equivalence = results.read_rows_if_any(folder, Equivalence)
+    run.shapes = results.read_rows_if_any(folder, Shape)
+    run.processes = [process for process in processes if process.status == "ok"]
+    counted = {(process.case, process.pass_number) for process in run.processes}
+    run.rounds = [one for one in rounds if (one.case, one.pass_number) in counted]
+    return run
+
+
+def carry_out(run: Run, folders: Mapping[str, Path], progress: Callable[[str], None]) -> list[Throughput]:
+    """Measure until enough is measured; the rows. Interrupted, the passes that are complete are on the disk."""
+    request, began = run.request, time.monotonic()
+    interpreters = look_for_environments(run)
+    run.write()
+    live = list(interpreters)
+    first = max(run.passes(), default=0) + 1
+    draw = random.Random(f"{request.seed} {first}")
+    conductor = Conductor(interpreters, request.data, folders, request.plan, draw)
+    longest = 0.0
+    for number in itertools.count(first):
+        if not live or run.finished(time.monotonic() - began, longest):
+            break
+        pass_began = time.monotonic()
+        conductor.progress = partial(_report, progress, f"pass {number}")
+        for outcome in conductor.run_pass(live, number):
+            run.add(outcome, number)
+            if outcome.status != "ok" and outcome.case in live:
+                live.remove(outcome.case)
+        run.write()
+        if number in run.disturbed_passes():
+            progress(f"pass {number} was disturbed: the machine was seldom calm; it is measured again")
+        longest = max(longest, time.monotonic() - pass_began)
+    return run.write()
 
 
 def look_for_environments(run: Run) -> dict[Case, Path]:
@@ -190,22 +381,23 @@ def look_for_environments(run: Run) -> dict[Case, Path]:
     return interpreters
 
 
-def write_datasets(
-    variants: Collection[str],
-    name: str,
-    data_dir: Path | None,
-    folder: Path,
-    bars: Callable[[str], Any] | None = None,
-) -> dict[str, Path]:
-    """The data of every variant, as arrays that workers map: one folder per variant. Raises DataError."""
-    folders = {}
-    for variant in variants:
-        dataset = data.load(name, VARIANTS[variant].input_size, "train", data_dir, bars)
-        folders[variant] = folder / variant
-        folders[variant].mkdir()
-        np.save(folders[variant] / "images.npy", dataset.images[:MOST_IMAGES])
-        np.save(folders[variant] / "labels.npy", dataset.labels[:MOST_IMAGES])
-    return folders
+@contextmanager
+def datasets(
+    cases: Collection[Case], name: str, data_dir: Path | None, bars: Callable[[str], Any] | None = None
+) -> Iterator[dict[str, Path]]:
+    """The data of every variant, as arrays that workers map: one folder per variant. Raises DataError.
+
+    `bars` makes progress bars for downloads, as `data.load` wants them.
+    """
+    with tempfile.TemporaryDirectory(prefix="lenet-bench-data-") as scratch:
+        folders = {}
+        for variant in {case.variant for case in cases}:
+            dataset = data.load(name, VARIANTS[variant].input_size, "train", data_dir, bars)
+            folders[variant] = Path(scratch) / variant
+            folders[variant].mkdir()
+            np.save(folders[variant] / "images.npy", dataset.images[:MOST_IMAGES])
+            np.save(folders[variant] / "labels.npy", dataset.labels[:MOST_IMAGES])
+        yield folders
 
 
 def process_row(outcome: Outcome, number: int) -> Process:

@@ -7,6 +7,7 @@ is measured here, once, on the way.
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import platform
 import sys
@@ -22,7 +23,9 @@ import numpy as np
 import backends
 from backends.interface import Trainer
 from backends.lenet import VARIANTS, initial_weights, weights_sha256
+from bench import canary
 from bench.cases import Case
+from bench.control import MatrixProduct, is_control
 from bench.data import Dataset
 from bench.equivalence import compare_training
 from bench.lesson import teach
@@ -40,28 +43,18 @@ class Broken(Exception):
     """A trainer that passed the proof and then went wrong."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Subject:
-    """`run` is the timed unit; `steps` and `images` are what one call of it does."""
+    """`run` is the timed unit; `steps` and `images` are what one call of it does.
 
-    run: Callable[[], np.ndarray]
+    `close`, after the last round, completes the record; it raises Broken where training went wrong meanwhile.
+    """
+
+    run: Callable[[], Any]
     steps: int
     images: int
     seconds_per_step: float
-    trainer: Trainer
-    module: ModuleType
-    record: dict[str, Any]
-
-    def close(self) -> dict[str, Any]:
-        """The record, completed after the last round. Raises Broken where training went wrong meanwhile."""
-        losses = self.run()
-        if not np.isfinite(losses).all():
-            raise Broken(f"the loss is {losses[-1]} after the timed rounds")
-        self.record["device_observed"] = self.trainer.device()
-        self.record["switches"] = self.module.switches()
-        self.record["peak_rss_bytes"] = peak_rss_bytes()
-        self.record["peak_device_bytes"] = self.module.peak_device_bytes()
-        return self.record
+    close: Callable[[], dict[str, Any]]
 
 
 def load(backend: str) -> ModuleType:
@@ -77,25 +70,69 @@ def load(backend: str) -> ModuleType:
     return backends.load(entry)
 
 
-def prepare(case: Case, dataset: Dataset, warm_up_seconds: float = WARM_UP_SECONDS) -> Subject:
-    """Import, build, prove against the reference, warm up, and choose how many steps fill a round.
+def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None) -> Subject:
+    """Import, build, prove against the reference, warm up, check that it waits, and fill a round with steps.
 
-    Raises Missing, Unsupported, Mismatch or Broken.
+    `slowdown` adds exact extra time to every round: what a self-check looks for. Raises Missing,
+    Unsupported, Mismatch, NotWaiting or Broken.
     """
-    record: dict[str, Any] = {}
+    if is_control(case):
+        product = MatrixProduct(case.precision, ROUND_SECONDS["cpu"])
+        return Subject(product.run, product.steps, 0, product.seconds_per_step, product.record)
+    record: dict[str, Any] = {"python": platform.python_version()}
     started = time.perf_counter()
     module = load(case.backend)
     record["import_s"] = time.perf_counter() - started
     record["version"] = module.version
-    record["python"] = platform.python_version()
 
     variant, setup = VARIANTS[case.variant], case.setup()
-    weights = initial_weights(variant)
     started = time.perf_counter()
-    trainer = module.build(variant, weights, setup)
+    trainer = module.build(variant, initial_weights(variant), setup)
     record["build_s"] = time.perf_counter() - started
     record["weights_sha256"] = weights_sha256(trainer.weights())
 
+    calls = prove(trainer, case, record)
+    device = trainer.device()
+    if device.split(":")[0] != case.device:
+        raise Broken(f"the weights live on {device}, not on {case.device}")
+
+    step = warm_up(trainer, dataset, case.batch_size, calls)
+    steps = max(1, math.ceil(ROUND_SECONDS[case.device] / step))
+    one, chunk, double = (trainer.put(*dataset.batches(k, case.batch_size)) for k in (1, steps, 2 * steps))
+    record.update(asdict(canary.check(trainer, one, chunk, double)))
+    before = weights_sha256(trainer.weights())
+
+    if case.feed == "stream":
+        images, labels = dataset.batches(steps, case.batch_size)
+
+        def run() -> np.ndarray:
+            return trainer.wait(trainer.train(trainer.put(images, labels)))
+
+    else:
+
+        def run() -> np.ndarray:
+            return trainer.wait(trainer.train(chunk))
+
+    def close() -> dict[str, Any]:
+        losses = run()
+        if len(losses) != steps or not np.isfinite(losses).all():
+            raise Broken(f"the losses are {losses[-3:]} after the timed rounds")
+        if weights_sha256(trainer.weights()) == before:
+            raise Broken("the timed rounds have not changed the weights")
+        record["device_observed"] = trainer.device()
+        record["switches"] = module.switches()
+        record["peak_rss_bytes"] = peak_rss_bytes()
+        record["peak_device_bytes"] = module.peak_device_bytes()
+        return record
+
+    run()
+    timed = run if slowdown is None else slowdown.around(run)
+    return Subject(timed, steps, steps * case.batch_size, step, close)
+
+
+def prove(trainer: Trainer, case: Case, record: dict[str, Any]) -> list[float]:
+    """Match the reference at the batch size that will be timed; the seconds of each submission. Raises Mismatch."""
+    variant = VARIANTS[case.variant]
     calls: list[float] = []
 
     def timed(trainer: Trainer, chunk: Any) -> np.ndarray:
@@ -104,40 +141,59 @@ def prepare(case: Case, dataset: Dataset, warm_up_seconds: float = WARM_UP_SECON
         calls.append(time.perf_counter() - started)
         return losses
 
-    lesson = teach(variant, case.batch_size, PROOF_CHECKPOINTS, setup.learning_rate)
+    lesson = teach(variant, case.batch_size, PROOF_CHECKPOINTS, case.setup().learning_rate)
     proof = compare_training(trainer, variant, case.precision, lesson, timed)
     proof.refuse_mismatch()
     record["first_step_s"] = calls[0]
     record["proof"] = asdict(proof)
     record["stage_error"] = proof.largest("stage ")
     record["weight_error"] = proof.largest("weights")
-    device = trainer.device()
-    if device.split(":")[0] != case.device:
-        raise Broken(f"the weights live on {device}, not on {case.device}")
-
-    step = warm_up(trainer, dataset, case.batch_size, warm_up_seconds)
-    steps = max(1, math.ceil(ROUND_SECONDS[case.device] / step))
-    chunk = trainer.put(*dataset.batches(steps, case.batch_size))
-
-    def run() -> np.ndarray:
-        return trainer.wait(trainer.train(chunk))
-
-    run()
-    return Subject(run, steps, steps * case.batch_size, step, trainer, module, record)
+    return calls
 
 
-def warm_up(trainer: Trainer, dataset: Dataset, batch_size: int, seconds: float) -> float:
-    """Train until both a time and a number of steps are reached; the seconds of a step, once warm."""
+def warm_up(trainer: Trainer, dataset: Dataset, batch_size: int, proof_calls: list[float]) -> float:
+    """Train until both a time and a number of steps are reached; the seconds of a step, once warm.
+
+    A step of half a second and more is warm after the proof: what there is to warm is small beside it.
+    """
+    proof_steps = PROOF_CHECKPOINTS[-1] - PROOF_CHECKPOINTS[0]
+    if proof_calls[-1] / proof_steps > 0.5:
+        return proof_calls[-1] / proof_steps
     chunk = trainer.put(*dataset.batches(1, batch_size))
     started = now = time.perf_counter()
     durations: list[float] = []
-    while now - started < seconds or len(durations) < WARM_UP_STEPS:
+    while now - started < WARM_UP_SECONDS or len(durations) < WARM_UP_STEPS:
         trainer.wait(trainer.train(chunk))
         durations.append(time.perf_counter() - now)
         now += durations[-1]
         if now - started > WARM_UP_LIMIT_SECONDS:
             break
     return float(np.median(durations[len(durations) // 2 :]))
+
+
+@dataclass(frozen=True)
+class Slowdown:
+    """Extra work in every `every`-th round: `share` of a round's time, spent by a busy loop inside the clock."""
+
+    share: float
+    every: int = 1
+
+    def around(self, run: Callable[[], Any]) -> Callable[[], Any]:
+        """`run` with the extra work after it."""
+        calls = itertools.count(1)
+
+        def slowed() -> Any:
+            started = time.perf_counter()
+            result = run()
+            now = time.perf_counter()
+            if next(calls) % self.every == 0:
+                # Relative to this very round, so that the slowdown is exact whatever the machine's speed is.
+                until = now + self.share * (now - started)
+                while time.perf_counter() < until:
+                    pass
+            return result
+
+        return slowed
 
 
 def read_dataset(name: str, folder: Path) -> Dataset:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from bench.results import Equivalence, Shape, Throughput
+from bench.cases import Case
+from bench.results import Comparison, Equivalence, SelfCheck, Shape, Throughput
 from bench.shapes import HELD, size
 
 STYLES = {
@@ -23,32 +24,36 @@ STYLES = {
 def throughput_table(rows: Sequence[Throughput]) -> Table:
     """A row per case that ran, in the order of the registry: no ranking that intervals might not support."""
     first = rows[0]
-    cell = f"{first.variant}, batch {first.batch_size}, {first.precision}, {first.device}, {first.threads} thread"
-    table = Table(title=f"Training throughput: {cell}" if _uniform(rows) else "Training throughput")
-    for column in ("backend", "mode", "lane"):
+    threads = f"{first.threads} thread{'s' if first.threads > 1 else ''}"
+    cell = f"{first.variant}, batch {first.batch_size}, {first.precision}, {first.device}, {threads}, {first.data}"
+    uniform = len({described(row) for row in rows}) == 1
+    table = Table(title=f"Training throughput: {cell}" if uniform else f"Training throughput: {first.data}")
+    for column in ("backend", "mode"):
         table.add_column(column)
-    if not _uniform(rows):
+    if not uniform:
         table.add_column("case")
     for column in (
         "images/s",
         "95 % interval",
         "µs/step",
+        "% of peak",
         "first step s",
         "import s",
         "peak MiB",
         "cores",
-        "weight error",
     ):
         table.add_column(column, justify="right")
+    table.add_column("weight error", justify="right")
     table.add_column("status")
     for row in rows:
-        cells: list[str | Text] = [f"{row.backend} {row.version}".strip(), row.mode, row.lane]
-        if not _uniform(rows):
-            cells.append(f"{row.variant} b{row.batch_size} {row.precision} {row.device} t{row.threads}")
+        cells: list[str | Text] = [f"{row.backend} {row.version}".strip(), row.mode]
+        if not uniform:
+            cells.append(described(row))
         cells += [
             number(row.images_per_s, 0),
             interval(row.images_per_s_low, row.images_per_s_high),
             number(row.step_us, 0),
+            "" if row.gemm_peak_share is None else f"{100 * row.gemm_peak_share:.1f}",
             number(row.first_step_s, 2),
             number(row.import_s, 2),
             number(row.peak_rss_mb, 0),
@@ -58,6 +63,63 @@ def throughput_table(rows: Sequence[Throughput]) -> Table:
         ]
         table.add_row(*cells)
     return table
+
+
+def comparison_table(comparisons: Sequence[Comparison], cases: Sequence[Case]) -> Table:
+    """Every pair that was timed: how many times the images/s of the column the row reaches, with its interval."""
+    names = {case.id: f"{case.backend} {case.mode}" for case in cases}
+    kinds = {case.id: case.id.split(case.mode, 1)[1].strip("-") for case in cases}
+    uniform = len({kinds[comparison.case] for comparison in comparisons}) == 1
+    labels = names if uniform else {key: f"{names[key]} {kinds[key]}" for key in names}
+    table = Table(title="images/s of the row / images/s of the column, with 95 % interval")
+    table.add_column("")
+    columns = list(dict.fromkeys(comparison.other for comparison in comparisons))
+    for other in columns:
+        table.add_column(labels[other].replace(" ", "\n"), justify="right")
+    for case in dict.fromkeys(comparison.case for comparison in comparisons):
+        pairs = {comparison.other: comparison for comparison in comparisons if comparison.case == case}
+        table.add_row(labels[case], *(pair_cell(pairs[other]) if other in pairs else "" for other in columns))
+    return table
+
+
+def selfcheck_table(rows: Sequence[SelfCheck]) -> Table:
+    """A row per injected slowdown: what was found, and what the pairs' spread could have caught."""
+    table = Table(title="Identical code and injected slowdowns, side by side")
+    for column in ("case", "injected"):
+        table.add_column(column)
+    for column in ("found", "95 % interval", "by total time", "pair sd", "catches 9 in 10", "passes"):
+        table.add_column(column, justify="right")
+    table.add_column("verdict")
+    for row in rows:
+        dense = "every round" if row.every == 1 else f"every {row.every}th round"
+        ends = "" if row.found_low is None or row.found_high is None else f"{row.found_low:+.1%} {row.found_high:+.1%}"
+        table.add_row(
+            row.case,
+            f"{row.injected:+.0%} {dense}" if row.injected else "nothing",
+            f"{row.found:+.2%}",
+            ends,
+            f"{row.found_total:+.2%}",
+            f"{row.pair_sd:.2%}",
+            f"{row.catches:.1%}",
+            str(row.passes),
+            row.verdict,
+        )
+    return table
+
+
+def pair_cell(pair: Comparison) -> Text:
+    """`1.23` over `1.20-1.26`; what the interval does not support is not said."""
+    if pair.ratio_low is None or pair.ratio_high is None:
+        return Text(f"one pass\n{1 / pair.ratio:.2f}", "dim")
+    ends = f"{1 / pair.ratio_high:.2f}-{1 / pair.ratio_low:.2f}"
+    if pair.verdict in ("faster", "slower"):
+        return Text(f"{1 / pair.ratio:.2f}\n{ends}")
+    return Text(f"{'too close' if pair.verdict != 'noisy' else 'noisy'}\n{ends}", "dim")
+
+
+def described(row: Throughput) -> str:
+    feed = " stream" if row.feed == "stream" else ""
+    return f"{row.variant} b{row.batch_size} {row.precision} {row.device} t{row.threads}{feed}"
 
 
 def equivalence_table(rows: Sequence[Equivalence]) -> Table:
@@ -124,7 +186,3 @@ def number(value: float | None, digits: int) -> str:
 
 def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{low:,.0f} - {high:,.0f}"
-
-
-def _uniform(rows: Sequence[Throughput]) -> bool:
-    return len({(r.variant, r.batch_size, r.precision, r.device, r.threads) for r in rows}) == 1

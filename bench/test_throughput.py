@@ -21,7 +21,7 @@ ROUNDS_ALONE, SECONDS_ALONE = 20, 5.0
 def test_throughput(benchmark: Any, order: Order, turns: Turns | None) -> None:
     order.settle()
     try:
-        subject = prepare(order.case, order.dataset())
+        subject = prepare(order.case, order.dataset(), order.slowdown)
     except Missing as missing:
         if turns is None:
             pytest.skip(str(missing))

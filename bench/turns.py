@@ -76,28 +76,44 @@ class Turns:
 
 
 class Counters:
-    """What this process has used: CPU seconds of all threads, minor page faults, involuntary switches."""
+    """What this process has used: CPU seconds of all threads, seconds that threads were ready to run
+    and had no CPU (Linux), minor page faults, involuntary switches."""
 
-    def __init__(self, cpu_seconds: float, page_faults: int, involuntary_switches: int) -> None:
-        self.cpu_seconds = cpu_seconds
-        self.page_faults = page_faults
-        self.involuntary_switches = involuntary_switches
+    def __init__(self, cpu_seconds: float, waited_seconds: float, page_faults: int, switches: int) -> None:
+        self.cpu_seconds, self.waited_seconds = cpu_seconds, waited_seconds
+        self.page_faults, self.switches = page_faults, switches
 
     @classmethod
     def now(cls) -> Counters:
         try:
             import resource
         except ImportError:
-            return cls(time.process_time(), 0, 0)
+            return cls(time.process_time(), 0.0, 0, 0)
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        return cls(time.process_time(), usage.ru_minflt, usage.ru_nivcsw)
+        return cls(time.process_time(), run_queue_seconds(), usage.ru_minflt, usage.ru_nivcsw)
 
     def since(self, before: Counters) -> dict[str, float | int]:
         return {
             "cpu_seconds": self.cpu_seconds - before.cpu_seconds,
+            "waited_seconds": self.waited_seconds - before.waited_seconds,
             "page_faults": self.page_faults - before.page_faults,
-            "involuntary_switches": self.involuntary_switches - before.involuntary_switches,
+            "involuntary_switches": self.switches - before.switches,
         }
+
+
+def run_queue_seconds() -> float:
+    """Seconds that the threads of this process have waited for a CPU since they started; 0 where nobody counts.
+
+    The second number of /proc/<pid>/task/<tid>/schedstat, in nanoseconds (Linux, Documentation/scheduler/sched-stats).
+    """
+    waited = 0
+    try:
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/schedstat", encoding="ascii") as file:
+                waited += int(file.read().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0.0
+    return waited / 1e9
 
 
 def die_with_parent() -> None:

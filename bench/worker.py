@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,23 @@ from bench.cases import Case
 from bench.data import Dataset, synthetic
 from bench.equivalence import CHECKPOINTS, compare_training
 from bench.lesson import teach
-from bench.subject import Missing, load, read_dataset
+from bench.subject import Missing, Slowdown, load, read_dataset
 from bench.turns import die_with_parent
 
 
 @dataclass(frozen=True)
 class Order:
-    """One case and what it needs: data that the harness prepared, and CPUs to stay on."""
+    """One case and what it needs: data that the harness prepared, CPUs to stay on, an injected slowdown."""
 
     case: Case
     data: str = "synthetic"
     folder: str = ""
-    cpus: tuple[int, ...] = field(default=())
+    cpus: tuple[int, ...] = ()
+    slowdown: Slowdown | None = None
 
     def dataset(self) -> Dataset:
         if not self.folder:
-            return synthetic(VARIANTS[self.case.variant].input_size)
+            return synthetic(VARIANTS[self.case.variant].input_size if self.case.variant in VARIANTS else 1)
         return read_dataset(self.data, Path(self.folder))
 
     def settle(self) -> None:
@@ -50,7 +51,8 @@ def write_order(path: Path, order: Order) -> None:
 
 def read_order(path: str) -> Order:
     fields = json.loads(Path(path).read_text(encoding="utf-8"))
-    return Order(Case(**fields.pop("case")), **{**fields, "cpus": tuple(fields["cpus"])})
+    slowdown = Slowdown(**fields["slowdown"]) if fields["slowdown"] else None
+    return Order(Case(**fields["case"]), fields["data"], fields["folder"], tuple(fields["cpus"]), slowdown)
 
 
 def verify(order: Order) -> dict[str, Any]:

@@ -8,20 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.results import Equivalence, Process, Round, Shape, Throughput, read_rows
 from tests import fake
 
 HERE = f"numpy={sys.executable}"
+MEASURED = ("ok", "noisy")  # which of the two is up to the machine
 SHORT = ("--quick", "--passes", "1", "--data", "synthetic", "--seed", "1")
 
 
 def lenet_bench(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench.cli", *arguments]
     root = str(Path(__file__).resolve().parent.parent)
+    scratch = cwd / "tmp"  # of its own: two suites on one machine would refuse each other's runs
+    scratch.mkdir(exist_ok=True)
     variables = {
         **os.environ,
+        "TMPDIR": str(scratch),
         "PYTHONPATH": root,
         "LENET_BENCH_ENVIRONMENTS": str(cwd / "no-environments"),
         **environment,
@@ -65,6 +70,8 @@ def test_a_run_prints_a_table_and_writes_a_complete_folder(run: tuple[Path, subp
         "rounds.csv",
         "processes.csv",
         "throughput.csv",
+        "comparisons.csv",
+        "request.json",
         "equivalence.csv",
         "shapes.csv",
         "machine.json",
@@ -74,12 +81,14 @@ def test_a_run_prints_a_table_and_writes_a_complete_folder(run: tuple[Path, subp
 def test_every_row_has_its_proof_columns(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = run
     (row,) = read_rows(only_run(folder), Throughput)
-    assert (row.status, row.device_observed, row.data, row.passes) == ("ok", "cpu", "digits", 2)
+    assert (row.device_observed, row.data) == ("cpu", "digits")
+    assert row.status in MEASURED
     assert row.images_per_s_low is not None and row.images_per_s is not None and row.images_per_s_high is not None
     assert row.images_per_s_low <= row.images_per_s <= row.images_per_s_high
     assert row.stage_error is not None and 0 < row.stage_error < 1e-5
     assert row.weight_error is not None and 0 < row.weight_error < 1e-3
-    assert row.effective_cores == pytest.approx(1, abs=0.3)
+    assert row.effective_cores is not None
+    assert 0 < row.effective_cores < 1.3
     assert len(row.weights_sha256) == 64
     for name in ("version", "python", "cpu", "os", "host", "lane", "flags", "first_step_s", "build_s", "import_s"):
         assert getattr(row, name) not in ("", None), name
@@ -87,19 +96,24 @@ def test_every_row_has_its_proof_columns(run: tuple[Path, subprocess.CompletedPr
 
 
 def test_rates_are_the_rounds_and_nothing_else(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """Worked out here from rounds.csv alone: medians of rounds in sweeps where the control was fast."""
     folder, _ = run
     (row,) = read_rows(only_run(folder), Throughput)
     rounds = read_rows(only_run(folder), Round)
-    assert row.rounds == len(rounds)
+    control = {(r.pass_number, r.sweep): r.seconds / r.steps for r in rounds if r.case.startswith("control")}
+    own = [one for one in rounds if not one.case.startswith("control")]
+    level = 1.1 * float(np.quantile(list(control.values()), 0.2))
     medians = []
-    for number in (1, 2):
-        per_step = sorted(one.seconds / one.steps for one in rounds if one.pass_number == number)
-        half = len(per_step) // 2
-        medians.append((per_step[half] + per_step[~half]) / 2)
-    expected = (medians[0] * medians[1]) ** 0.5
-    assert row.step_us == pytest.approx(expected * 1e6, rel=1e-9)
-    assert row.images_per_s == pytest.approx(128 / expected, rel=1e-9)
-    assert {one.images for one in rounds} == {128 * rounds[0].steps}
+    for number in {one.pass_number for one in own}:
+        mine = [one for one in own if one.pass_number == number]
+        calm = [one for one in mine if control[number, one.sweep] <= level] or mine
+        medians.append(float(np.median([one.seconds / one.steps for one in calm])))
+    if row.passes == len(medians):  # else, disturbed passes were left out
+        expected = float(np.exp(np.log(medians).mean()))
+        assert row.step_us == pytest.approx(expected * 1e6, rel=1e-9)
+        assert row.images_per_s == pytest.approx(128 / expected, rel=1e-9)
+    assert {one.images for one in own} == {128 * own[0].steps}
+    assert row.rounds <= len(own)
 
 
 def test_the_proof_stands_in_the_run_folder(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -176,7 +190,8 @@ def test_a_third_party_backend_runs_through_its_entry_point(tmp_path: Path) -> N
     done = lenet_bench("run", "--backend", "fake", "--mode", "good", "--python", f"fake={python}", *SHORT, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = read_rows(only_run(tmp_path), Throughput)
-    assert (row.backend, row.version, row.status, row.flags) == ("fake", "1.0", "ok", "fake=yes")
+    assert (row.backend, row.version, row.flags) == ("fake", "1.0", "fake=yes")
+    assert row.status in MEASURED
 
 
 def test_whatever_one_worker_does_the_others_finish(tmp_path: Path) -> None:
@@ -198,7 +213,8 @@ def test_whatever_one_worker_does_the_others_finish(tmp_path: Path) -> None:
     )
     assert done.returncode == 1, "a mismatch outweighs a missing case"
     rows = {row.mode: row for row in read_rows(only_run(tmp_path), Throughput)}
-    assert rows["good"].status == "ok" and rows["good"].images_per_s
+    assert rows["good"].status in MEASURED
+    assert rows["good"].images_per_s
     reasons = {
         "crash": "exit status 7; its last words: a last cry",
         "hang": "not ready within 20 s",
@@ -252,10 +268,6 @@ def test_shapes_show_the_formula_first_and_the_native_layout_on_request(tmp_path
 
 
 def test_no_temporary_folder_is_left_behind(tmp_path: Path) -> None:
-    scratch = tmp_path / "tmp"
-    scratch.mkdir()
-    done = lenet_bench(
-        "run", "--backend", "numpy", "--mode", "im2col", "--python", HERE, *SHORT, cwd=tmp_path, TMPDIR=str(scratch)
-    )
+    done = lenet_bench("run", "--backend", "numpy", "--mode", "im2col", "--python", HERE, *SHORT, cwd=tmp_path)
     assert done.returncode == 0
-    assert list(scratch.iterdir()) == []
+    assert list((tmp_path / "tmp").iterdir()) == []

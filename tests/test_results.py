@@ -22,7 +22,7 @@ from bench.results import (
     write_text,
 )
 
-ROUND = Round("torch-eager", 1, 0, 7, 3, 384, 0.0123456789012345, 0.01, 0, 2)
+ROUND = Round("torch-eager", 1, 0, 0, 7, 3, 384, 0.0123456789012345, 0.01, 0.0, 0, 2)
 
 
 def example(kind: type[Any]) -> Any:
