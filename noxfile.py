@@ -101,7 +101,7 @@ def lenet_bench(session: nox.Session, command: str) -> None:
         named = {name for value in known.backend for name in value.split(",")}
         devices = {name for value in known.device for name in value.split(",")} or {"cpu"}
         elsewhere = {value.partition("=")[0] for value in known.python}
-        replaced = replace_pins(session, vars(known)["with"], devices)
+        replaced = replace_pins(session, vars(known)["with"], named, devices)
         for entry in BUILT_IN:
             if (named and entry.name not in named) or entry.name in elsewhere | set(replaced):
                 continue
@@ -117,22 +117,28 @@ def environment_name(backend: str, device: str) -> str:
     return backend if device == "cpu" else f"{backend}-{device}"
 
 
-def replace_pins(session: nox.Session, wanted: list[str], devices: set[str]) -> dict[str, Path]:
-    """An environment of its own for every backend whose file pins a package that `--with` names."""
+def replace_pins(session: nox.Session, wanted: list[str], named: set[str], devices: set[str]) -> dict[str, Path]:
+    """An environment of its own for every backend whose file pins a package that `--with` names.
+
+    Only the named backends are meant, or all where none is named. A pin takes the place of every line
+    for that package, its `-cpu` build included.
+    """
+    if wanted and len(devices) > 1:
+        session.error("--with replaces a pin on one device; name one with --device")
     texts: dict[str, str] = {}
     for pin in wanted:
         package = re.split(r"[\[=<>!~ ;@]", pin)[0]
-        line = re.compile(rf"^{re.escape(package)}(\[[^]]*\])?[ =<>!~;].*$", re.MULTILINE | re.IGNORECASE)
+        line = re.compile(rf"^{re.escape(package)}(-cpu)?(\[[^]]*\])?[ =<>!~;].*\n", re.MULTILINE | re.IGNORECASE)
         found = False
         for entry in BUILT_IN:
             for device in devices & set(entry.devices):
                 name = environment_name(entry.name, device)
                 text = texts.get(entry.name) or (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8")
-                if line.search(text) and package.lower() not in ("pytest", "pytest-benchmark"):
-                    texts[entry.name], found = line.sub(pin, text, count=1), True
+                if (not named or entry.name in named) and line.search(text):
+                    texts[entry.name], found = f"{line.sub('', text)}{pin}\n", True
         if not found:
             session.error(f"--with {pin}: no backend's requirement file pins {package!r}")
-    slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(wanted))
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([*wanted, *devices]))
     return {backend: make(session, f"{backend}-with-{slug}", text) for backend, text in texts.items()}
 
 

@@ -30,7 +30,6 @@ class Conv:
     channels: int
     kernel: int
     padding: int = 0
-    stride: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,6 @@ class Pool:
 
     name: str
     kernel: int = 2
-    stride: int = 2
-    padding: int = 0
 
 
 @dataclass(frozen=True)
@@ -147,9 +144,12 @@ def stage_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
     shape: tuple[int, ...] = (variant.input_channels, variant.input_size, variant.input_size)
     shapes = {"input": shape}
     for layer in variant.layers:
-        if isinstance(layer, (Conv, Pool)):
-            size = output_size(shape[1], layer.kernel, layer.stride, layer.padding)
-            shape = (layer.channels if isinstance(layer, Conv) else shape[0], size, size)
+        if isinstance(layer, Conv):
+            size = output_size(shape[1], layer.kernel, 1, layer.padding)
+            shape = (layer.channels, size, size)
+        elif isinstance(layer, Pool):
+            size = output_size(shape[1], layer.kernel, layer.kernel)
+            shape = (shape[0], size, size)
         else:
             shape = (layer.features if isinstance(layer, Dense) else math.prod(shape),)
         shapes[layer.name] = shape
@@ -214,7 +214,7 @@ def receptive_fields(variant: Variant) -> dict[str, int]:
     fields = {"input": field}
     for layer in variant.layers:
         if isinstance(layer, (Conv, Pool)):
-            field, jump = field + (layer.kernel - 1) * jump, jump * layer.stride
+            field, jump = field + (layer.kernel - 1) * jump, jump * (1 if isinstance(layer, Conv) else layer.kernel)
         elif isinstance(layer, Dense):
             field = variant.input_size
         fields[layer.name] = field

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from backends import Entry
 from backends.interface import Setup
 from backends.lenet import VARIANTS
+from bench import ground
 
-PRECISIONS = ("float32", "float64", "tf32", "bfloat16")
+PRECISIONS = ("float32", "float64", "tf32")
+LARGEST_BATCH = 65_536
 DEVICES = ("cpu", "cuda")
 
 
@@ -73,6 +75,11 @@ def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
         for value in values:
             if value < 1:
                 raise UsageError(f"{name} {value} is not a number of at least 1")
+    if selection.batch_sizes and max(selection.batch_sizes) > LARGEST_BATCH:
+        raise UsageError(f"batch size {max(selection.batch_sizes)} is more than {LARGEST_BATCH}")
+    if selection.threads and max(selection.threads) > len(ground.allowed_cpus()):
+        cpus = len(ground.allowed_cpus())
+        raise UsageError(f"threads {max(selection.threads)} are more than the {cpus} CPUs that this process may use")
     chosen = [
         (entry.name, mode.name)
         for entry in registry.values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,8 +35,9 @@ app = typer.Typer(
     help="One LeNet-5, every framework, proven equal, honestly timed.",
 )
 WIDTH_WITHOUT_TERMINAL = 160
-output = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
+# No markup: paths and the words of others have brackets of their own.
+output = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, markup=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 Backends = Annotated[list[str], typer.Option("--backend", help="only these backends; each must be able to run")]
 Modes = Annotated[list[str], typer.Option("--mode", help="only these modes")]
@@ -168,7 +170,7 @@ def verify(
         output.print(
             f"{len(rows)} comparisons, {wrong} outside their tolerance; {path}", highlight=False, soft_wrap=True
         )
-    raise typer.Exit(1 if any(row.verdict != "ok" for row in rows) else code)
+    raise typer.Exit(1 if any(row.verdict != "ok" for row in rows) else code if rows else 4)
 
 
 @app.command()
@@ -201,7 +203,7 @@ def shapes(
         output.print(
             f"{len(rows)} stages, {wrong} that differ from the formula; {path}", highlight=False, soft_wrap=True
         )
-    raise typer.Exit(1 if any(row.verdict != HELD for row in rows) else code)
+    raise typer.Exit(1 if any(row.verdict != HELD for row in rows) else code if rows else 4)
 
 
 @app.command()
@@ -283,7 +285,7 @@ def ask_environment(
 ) -> list[Answer]:
     """Answers from one environment; cases that cannot run there are answered without starting it."""
     here = environments.find(entry, device, interpreters)
-    answers = [Answer(case, "unavailable", here.reason or impossible(case, entry)) for case in cases]
+    answers = [Answer(case, "unavailable", impossible(case, entry) or here.reason) for case in cases]
     possible = [answer.case for answer in answers if not answer.reason]
     found = ask(verb, here.python, possible, deadline) if possible else []
     return [answer for answer in answers if answer.reason] + found
@@ -302,7 +304,10 @@ def known_backends(interpreters: dict[str, Path]) -> dict[str, Entry]:
 
 
 def names(values: list[str]) -> tuple[str, ...]:
-    """`a,b` and `c` as a, b, c; each once."""
+    """`a,b` and `c` as a, b, c; each once. Raises UsageError where an option was given nothing."""
+    for value in values:
+        if not value.strip(" ,"):
+            raise UsageError(f"{value!r} names nothing; leave the option out for everything")
     return tuple(dict.fromkeys(name.strip() for value in values for name in value.split(",") if name.strip()))
 
 
@@ -371,10 +376,13 @@ class DownloadBar:
 
 def main() -> None:
     """The command; bad input is one line on standard error and exit code 2."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)  # end as Ctrl-C does: clean up, tell
     try:
         app()
     except UsageError as error:
-        errors.print(f"lenet-bench: {error}", markup=False)
+        errors.print(f"lenet-bench: {error}")
         sys.exit(2)
 
 

@@ -19,11 +19,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection, Listener, wait
+from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge, wait
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 class Conductor:
     """Runs passes over `cases`: each has the interpreter of its environment, each variant a folder of data.
 
-    Controls take their turns among the cases. `slowdowns` are for self-checks.
+    Controls take their turns among the cases. `slowdowns`, and `plain` loops without the suite, are for self-checks.
     """
 
     interpreters: Mapping[Case, Path]
@@ -158,6 +158,7 @@ class Conductor:
     random: random.Random
     progress: Callable[[str], None] = lambda text: None
     slowdowns: Mapping[Case, Slowdown] = field(default_factory=dict)
+    plain: Collection[Case] = ()
     order: int = 0
 
     def run_pass(self, cases: Sequence[Case], number: int) -> list[Outcome]:
@@ -230,6 +231,9 @@ class Conductor:
         python = sys.executable if is_control(case) else str(self.interpreters[case])
         command = [python, "-m", "pytest", "-c", str(HARNESS / "pytest.ini")]
         command += ["-p", "pytest_benchmark.plugin", f"--rootdir={SOURCE_ROOT}", f"--lenet-order={order}"]
+        command.append(str(HARNESS / "test_throughput.py"))
+        if case in self.plain:
+            command = [python, str(HARNESS / "plain_loop.py"), str(order)]
         chosen = {
             **ground.variables(case.threads, self.plan.allocator),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -241,7 +245,7 @@ class Conductor:
         log = folder / "log.txt"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*command, str(HARNESS / "test_throughput.py")],
+                command,
                 cwd=folder,
                 env=ground.environment(chosen, str(SOURCE_ROOT)),
                 stdin=subprocess.DEVNULL,
@@ -335,17 +339,25 @@ def listening() -> Iterator[tuple[str, str, queue.Queue[tuple[str, Connection]]]
     """An address and a token for workers to connect with, and a queue of those that have: (name, connection)."""
     token = secrets.token_hex(16)
     arrivals: queue.Queue[tuple[str, Connection]] = queue.Queue()
-    with Listener(("127.0.0.1", 0), authkey=bytes.fromhex(token)) as listener:
+    key = bytes.fromhex(token)
+    with Listener(("127.0.0.1", 0)) as listener:
+
+        def greet(connection: Connection) -> None:
+            try:
+                deliver_challenge(connection, key)
+                answer_challenge(connection, key)
+                arrivals.put((turns.receive(connection)["worker"], connection))
+            except (AuthenticationError, EOFError, OSError, ValueError, KeyError, TypeError):
+                connection.close()  # not one of ours
 
         def accept() -> None:
             while True:
                 try:
                     connection = listener.accept()
-                    arrivals.put((turns.receive(connection)["worker"], connection))
-                except (AuthenticationError, EOFError, ValueError, KeyError):
-                    continue  # not one of ours
                 except OSError:
                     return  # closed
+                # Each in a thread of its own: one that connects and keeps silent keeps nobody waiting.
+                threading.Thread(target=greet, args=(connection,), daemon=True).start()
 
         threading.Thread(target=accept, daemon=True).start()
         host, port = listener.address

@@ -186,6 +186,9 @@ def _check_pair(
         expected = SOURCES[name].sha256.get(file.name.removesuffix(".gz"))
         header = struct.pack(">HBB", 0, IDX_UNSIGNED_BYTE, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape)
         found = hashlib.sha256(header + values.tobytes()).hexdigest()
+        other = [source for source in SOURCES if source != name and found in SOURCES[source].sha256.values()]
+        if other:
+            raise DataError(f"{file}: is {other[0]}'s file of that name, not {name}'s")
         if expected not in (None, found):
             raise DataError(f"{file}: is not {name}'s (SHA-256 {found[:12]}..., expected {str(expected)[:12]}...)")
 
@@ -209,6 +212,7 @@ def _download(name: str, file: str, progress: Callable[[str], Any] | None) -> Pa
     import pooch
     import requests
 
+    pooch.get_logger().setLevel("WARNING")
     source = SOURCES[name]
     cache = Path(platformdirs.user_cache_dir("lenet-bench")) / name
     archive = f"{file}.gz"

@@ -35,13 +35,14 @@ def missing(name):
     except Exception:
         return True
     return spec is None or spec.origin is None
-print(json.dumps({"python": sys.version_info[:3], "missing": [n for n in sys.argv[1:] if missing(n)]}))
+names = dict.fromkeys(sys.argv[1:])
+print(json.dumps({"answer": {"python": sys.version_info[:3], "missing": [n for n in names if missing(n)]}}))
 """
 
 # Asks an interpreter for the backends that packages installed there register.
 ENTRIES = """
 import dataclasses, json, backends
-print(json.dumps([dataclasses.asdict(entry) for entry in backends.registry().values()]))
+print(json.dumps({"answer": [dataclasses.asdict(entry) for entry in backends.registry().values()]}))
 """
 
 
@@ -66,7 +67,7 @@ def find(entry: Entry, device: str, interpreters: Mapping[str, Path]) -> Environ
         name = entry.name if device == "cpu" else f"{entry.name}-{device}"
         python, way_out = (
             _interpreter(_environments() / name),
-            f"delete {_environments() / name}, and nox makes it anew",
+            f"delete {_environments() / name} if it is there; nox makes it anew",
         )
     note = python.parent.parent / REASON_FILE
     if note.is_file():
@@ -118,13 +119,15 @@ def _ask(python: Path, program: str, *arguments: str) -> Any:
     environment = ground.environment({}, str(SOURCE_ROOT))
     command = [str(python), "-c", program, *arguments]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PROBE_SECONDS)
-        return json.loads(done.stdout)
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=PROBE_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoAnswer(f"{python} does not run ({error})") from error
-    except ValueError as error:
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise NoAnswer(f"{python} does not answer ({last})") from error
+    try:
+        answer = json.loads(done.stdout)
+        return answer["answer"]
+    except (ValueError, TypeError, KeyError) as error:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise NoAnswer(f"{python} is no Python ({said[-1] if said else f'exit status {done.returncode}'})") from error
 
 
 def _environments() -> Path:

@@ -11,6 +11,24 @@ from collections.abc import Mapping
 # Two identical PyTorch processes differed by up to 25 % for their whole lives while glibc returned and
 # mapped memory again (1,300-2,200 page faults a step); with these thresholds there are none.
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
+DROPPED = (
+    *("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "TCMALLOC_", "PYTHON", "PYTEST_", "VIRTUAL_ENV"),
+    *("OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "BLIS_", "NUMEXPR_", "NPY_"),
+    *(
+        "ONEDNN_",
+        "DNNL_",
+        "ATEN_",
+        "TORCH_",
+        "PYTORCH_",
+        "TF_",
+        "XLA_",
+        "JAX_",
+        "MXNET_",
+        "KERAS_",
+        "CUBLAS_",
+        "NVIDIA_TF32",
+    ),
+)
 
 
 def variables(threads: int, allocator: str = "steady") -> dict[str, str]:
@@ -38,11 +56,10 @@ def variables(threads: int, allocator: str = "steady") -> dict[str, str]:
 def environment(chosen: Mapping[str, str], source_root: str) -> dict[str, str]:
     """This process's environment with the chosen variables, and with only this project on PYTHONPATH.
 
-    Allocator, thread and Python settings that the user's shell exports are dropped: they would
-    differ between machines without a trace in the row.
+    What the user's shell exports for allocators, threads, Python or a framework is dropped: it would
+    move figures without a trace in the row.
     """
-    ours = ("MALLOC_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "PYTHON", "VIRTUAL_ENV", "PYTEST_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
     return {**kept, **chosen, "PYTHONPATH": source_root}
 
 

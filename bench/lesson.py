@@ -40,9 +40,14 @@ class Lesson:
 
 @functools.cache
 def teach(variant: Variant, batch_size: int, checkpoints: tuple[int, ...], learning_rate: float) -> Lesson:
+    """The lesson for a trainer that starts where every trainer starts."""
+    return lesson_from(Reference(variant, learning_rate), batch_size, checkpoints)
+
+
+def lesson_from(reference: Reference, batch_size: int, checkpoints: tuple[int, ...]) -> Lesson:
     """Train the reference up to the last checkpoint, on images that no kink makes ambiguous."""
+    variant = reference.variant
     dataset = synthetic(variant.input_size, count=max(FEWEST_IMAGES, 2 * batch_size))
-    reference = Reference(variant, learning_rate)
     weights = {0: dict(reference.weights)}
     images, labels, losses = [], [], []
     stages: dict[str, np.ndarray] = {}
@@ -59,20 +64,33 @@ def teach(variant: Variant, batch_size: int, checkpoints: tuple[int, ...], learn
     return Lesson(np.stack(images), np.stack(labels), np.array(losses), stages, weights)
 
 
+def same_again(lesson: Lesson, reference: Reference) -> Lesson:
+    """The same batches for a trainer that stands where this reference does; without stages."""
+    start, last = dict(reference.weights), max(lesson.weights)
+    losses = [reference.step(*batch) for batch in zip(lesson.images, lesson.labels)]
+    return Lesson(lesson.images, lesson.labels, np.array(losses), {}, {0: start, last: dict(reference.weights)})
+
+
+def has_kinks(variant: Variant) -> bool:
+    return variant.activation == "relu" or variant.pooling == "max"
+
+
 def choose(
     variant: Variant, weights: Mapping[str, np.ndarray], dataset: Dataset, count: int, first: int
 ) -> tuple[np.ndarray, int]:
     """The next `count` images from the one numbered `first` on that lie clear of every kink, and where to go on."""
     chosen: list[int] = []
+    rejected: list[tuple[float, int]] = []
     last = first + len(dataset.labels) + count
     while len(chosen) < count and first < last:
         rows = np.arange(first, first + count) % len(dataset.labels)
-        clear = kink_distance(variant, weights, dataset.images[rows].astype(np.float64)) > CLOSE_TO_A_KINK
-        taken = np.flatnonzero(clear)[: count - len(chosen)]
+        distance = kink_distance(variant, weights, dataset.images[rows].astype(np.float64))
+        taken = np.flatnonzero(distance > CLOSE_TO_A_KINK)[: count - len(chosen)]
         chosen += rows[taken].tolist()
+        rejected += [(float(d), int(row)) for d, row in zip(distance, rows) if d <= CLOSE_TO_A_KINK]
         first += int(taken[-1]) + 1 if len(chosen) == count else count
-    if len(chosen) < count:
-        raise ValueError(f"{len(chosen)} of {count} images of {dataset.name} lie clear of the kinks of {variant.name}")
+    # A unit that no image moves can sit on its kink for all of them; then the farthest have to do.
+    chosen += [row for _, row in sorted(rejected, reverse=True)[: count - len(chosen)]]
     return np.array(chosen), first % len(dataset.labels)
 
 
@@ -82,7 +100,7 @@ def kink_distance(variant: Variant, weights: Mapping[str, np.ndarray], images: n
     ReLU has its kink at zero, max pooling where the two largest values of a window are equal.
     """
     distance = np.full(len(images), np.inf)
-    if variant.activation != "relu" and variant.pooling != "max":
+    if not has_kinks(variant):
         return distance
     entering = forward(variant, weights, images, activated=False)
     values = forward(variant, weights, images)

@@ -17,11 +17,12 @@ Array = np.ndarray
 
 
 class Reference:
-    """Weights in float64 that start where every backend starts, and plain SGD on them."""
+    """Plain SGD in float64, from the weights with which every backend starts or from those given."""
 
-    def __init__(self, variant: Variant, learning_rate: float) -> None:
+    def __init__(self, variant: Variant, learning_rate: float, weights: Mapping[str, Array] | None = None) -> None:
         self.variant, self.learning_rate = variant, learning_rate
-        self.weights = {name: value.astype(np.float64) for name, value in initial_weights(variant).items()}
+        start = initial_weights(variant) if weights is None else weights
+        self.weights = {name: value.astype(np.float64) for name, value in start.items()}
 
     def step(self, images: Array, labels: Array) -> float:
         """One step on (N, 1, H, W) images and (N,) labels; the mean loss before it."""
@@ -85,6 +86,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
 
 
 def activate(name: str, x: Array) -> Array:
+    """Sigmoid, tanh or ReLU of an array of any shape."""
     if name == "sigmoid":
         return 1 / (1 + np.exp(-x))
     return np.tanh(x) if name == "tanh" else np.maximum(x, 0)
@@ -98,6 +100,7 @@ def slope(name: str, y: Array) -> Array:
 
 
 def padded(x: Array, padding: int) -> Array:
+    """(N, C, H, W) with zeros around each image: (N, C, H + 2 padding, W + 2 padding)."""
     return np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
 
 
@@ -120,6 +123,7 @@ def windows_of(x: Array, kernel: int) -> Array:
 
 
 def pooled(windows: Array, kind: str) -> Array:
+    """The average or maximum over the last axis."""
     return windows.max(-1) if kind == "max" else windows.mean(-1)
 
 

@@ -144,9 +144,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """selfcheck.csv: one injected slowdown of one case, beside an identical case without it."""
+    """selfcheck.csv: one case beside itself: identical, as a plain loop, or slowed down on purpose."""
 
     case: str
+    beside: str
     injected: float
     every: int
     passes: int

@@ -196,6 +196,13 @@ class Run:
         gflops = FLOPS / step_seconds(beside, calm).value / 1e9 if beside else None
         steps = sum(one.steps for one in rounds)
         entry = self.registry[case.backend]
+        share = peak_share(case, step, gflops)
+        status, reason = ("noisy", noise) if last.status == "ok" and noise else (last.status, last.reason)
+        if share is not None and share > 1:
+            status = "failed"
+            reason = (
+                f"it would train at {share:.1f} times the matrix-product peak measured beside it: not all was computed"
+            )
         return Throughput(
             run_id=self.folder.name,
             utc=self.utc,
@@ -227,13 +234,13 @@ class Run:
             peak_device_mb=_mebibytes(process.peak_device_bytes for process in processes),
             effective_cores=sum(r.cpu_seconds for r in rounds) / sum(r.seconds for r in rounds) if rounds else None,
             page_faults_per_step=sum(r.page_faults for r in rounds) / steps if steps else None,
-            gemm_peak_share=peak_share(case, step, gflops),
+            gemm_peak_share=share,
             stage_error=_largest(process.stage_error for process in processes),
             weight_error=_largest(process.weight_error for process in processes),
             weights_sha256=last.weights_sha256,
             flags=last.switches,
-            status="noisy" if last.status == "ok" and noise else last.status,
-            reason=last.reason or noise,
+            status=status,
+            reason=reason,
             feed=case.feed,
             calm_share=sum((r.pass_number, r.sweep) in calm for r in rounds) / len(rounds) if rounds else None,
             waited_share=waited_share(rounds) if rounds else None,
@@ -395,8 +402,13 @@ def datasets(
             dataset = data.load(name, VARIANTS[variant].input_size, "train", data_dir, bars)
             folders[variant] = Path(scratch) / variant
             folders[variant].mkdir()
-            np.save(folders[variant] / "images.npy", dataset.images[:MOST_IMAGES])
-            np.save(folders[variant] / "labels.npy", dataset.labels[:MOST_IMAGES])
+            try:
+                np.save(folders[variant] / "images.npy", dataset.images[:MOST_IMAGES])
+                np.save(folders[variant] / "labels.npy", dataset.labels[:MOST_IMAGES])
+            except OSError as error:
+                raise data.DataError(
+                    f"{scratch}: cannot hold the data for the workers ({error}); set TMPDIR"
+                ) from error
         yield folders
 
 

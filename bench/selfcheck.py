@@ -1,7 +1,8 @@
 """What this machine can resolve: identical code beside itself, and exact slowdowns that have to be found.
 
-One process of a case is the base; beside it run an identical one and one for each slowdown, taking
-turns as in any run. The spread of identical pairs says what a gate here could catch.
+One process of a case is the base. Beside it run an identical one, a plain loop of the same framework
+without the suite, and one for each slowdown, taking turns as in any run. The spread of identical pairs
+says what a gate here could catch.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from bench.machine import Machine
 from bench.results import Round, SelfCheck
 from bench.subject import Slowdown
 
+SAME, PLAIN = "same", "plain"
 SLOWDOWNS = {
-    "same": Slowdown(0.0),
+    SAME: Slowdown(0.0),
+    PLAIN: Slowdown(0.0),
     "plus2": Slowdown(0.02),
     "plus5": Slowdown(0.05),
     "plus10": Slowdown(0.10),
     "sparse": Slowdown(1.0, every=10),
 }
+BESIDE = {SAME: "identical code", PLAIN: "plain loop"}
 
 
 def cases(every_case: Sequence[Case], modes: Sequence[str]) -> list[Case]:
@@ -56,6 +60,7 @@ def check(
         plan,
         random.Random(f"{seed} {case.id}"),
         slowdowns={one: slowdown for one, slowdown in copies.items() if slowdown.share},
+        plain=[one for one in copies if one.copy == PLAIN],
     )
     rounds: dict[str, list[Round]] = {}
     for number in range(1, passes + 1):
@@ -67,7 +72,7 @@ def check(
     calm = calm_sweeps(rounds[control_of(case).id])
     machine = Machine.here(environments.SOURCE_ROOT)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    identical, _ = ratios_by_pass(rounds[replace(case, copy="same").id], rounds[everyone[0].id], calm)
+    identical, _ = ratios_by_pass(rounds[replace(case, copy=SAME).id], rounds[everyone[0].id], calm)
     rows = []
     for one, slowdown in copies.items():
         medians, totals = ratios_by_pass(rounds[one.id], rounds[everyone[0].id], calm)
@@ -75,6 +80,7 @@ def check(
         rows.append(
             SelfCheck(
                 case=case.id,
+                beside=BESIDE.get(one.copy, "slowdown"),
                 injected=slowdown.share,
                 every=slowdown.every,
                 passes=len(medians),

@@ -85,7 +85,7 @@ def comparison_table(comparisons: Sequence[Comparison], cases: Sequence[Case]) -
 def selfcheck_table(rows: Sequence[SelfCheck]) -> Table:
     """A row per injected slowdown: what was found, and what the pairs' spread could have caught."""
     table = Table(title="Identical code and injected slowdowns, side by side")
-    for column in ("case", "injected"):
+    for column in ("case", "beside it"):
         table.add_column(column)
     for column in ("found", "95 % interval", "by total time", "pair sd", "catches 9 in 10", "passes"):
         table.add_column(column, justify="right")
@@ -95,7 +95,7 @@ def selfcheck_table(rows: Sequence[SelfCheck]) -> Table:
         ends = "" if row.found_low is None or row.found_high is None else f"{row.found_low:+.1%} {row.found_high:+.1%}"
         table.add_row(
             row.case,
-            f"{row.injected:+.0%} {dense}" if row.injected else "nothing",
+            f"{row.injected:+.0%} {dense}" if row.injected else row.beside,
             f"{row.found:+.2%}",
             ends,
             f"{row.found_total:+.2%}",

@@ -12,12 +12,14 @@ from bench.equivalence import (
     Comparison,
     Mismatch,
     Proof,
+    compare_again,
     compare_losses,
     compare_stages,
     compare_training,
     compare_weights,
 )
-from bench.lesson import CLOSE_TO_A_KINK, kink_distance, teach
+from bench.lesson import CLOSE_TO_A_KINK, kink_distance, lesson_from, same_again, teach
+from bench.reference import Reference
 
 VARIANT = VARIANTS["lenet5"]
 
@@ -97,3 +99,65 @@ def test_kinks_are_found_where_they_are() -> None:
     weights["conv1.bias"][0] = 1e-9
     assert (kink_distance(variant, weights, images) < CLOSE_TO_A_KINK).all()
     assert np.isinf(kink_distance(VARIANT, weights, images)).all()
+
+
+def again(trainer: object, steps: int = 5) -> None:
+    """What is done after the timed rounds, with a trainer in float64."""
+    start = trainer.weights()  # type: ignore[attr-defined]
+    lesson = lesson_from(Reference(VARIANT, 0.0625, start), 4, (steps,))
+    chunk = trainer.put(lesson.images, lesson.labels)  # type: ignore[attr-defined]
+    compare_again(trainer, chunk, lesson, "float64")  # type: ignore[arg-type]
+    compare_again(  # type: ignore[arg-type]
+        trainer,
+        chunk,
+        same_again(lesson, Reference(VARIANT, 0.0625, trainer.weights())),  # type: ignore[attr-defined]
+        "float64",
+    )
+
+
+class Lazy(lenet_numpy.Trainer):
+    """Trains as it should until it has been asked twice, and then leaves something out."""
+
+    calls = 0
+
+    def train(self, chunk: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        self.calls += 1
+        return super().train(chunk) if self.calls <= self.honest else self.cheat(chunk)
+
+    honest = 0
+
+    def cheat(self, chunk: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        return np.full(len(chunk), 2.3)
+
+
+class FirstBatchForAll(Lazy):
+    def cheat(self, chunk: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        return super(Lazy, self).train([chunk[0]] * len(chunk))
+
+
+class SkipsTheFifthUpdate(Lazy):
+    def cheat(self, chunk: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        losses = super(Lazy, self).train(chunk[:4])
+        before = self.weights()
+        rest = super(Lazy, self).train(chunk[4:])
+        self.network.weights.update(before)
+        return np.concatenate([losses, rest])
+
+
+class RemembersTheChunk(Lazy):
+    honest = 1
+
+
+def build_as(kind: type[Lazy]) -> Lazy:
+    plain = lenet_numpy.build(VARIANT, initial_weights(VARIANT), Setup("im2col", precision="float64"))
+    return kind(plain.network, plain.dtype, 0.0625)
+
+
+def test_a_trainer_that_goes_on_as_it_began_passes_the_proof_after_the_rounds() -> None:
+    again(build_as(type("Honest", (Lazy,), {"honest": 99})))
+
+
+@pytest.mark.parametrize("kind", [Lazy, FirstBatchForAll, SkipsTheFifthUpdate, RemembersTheChunk])
+def test_a_trainer_that_begins_to_cheat_is_found_after_the_rounds(kind: type[Lazy]) -> None:
+    with pytest.raises(Mismatch):
+        again(build_as(kind))
