@@ -140,9 +140,13 @@ def drift(rounds: Sequence[Round]) -> float:
     return float(np.median(drifts)) if drifts else 0.0
 
 
-def waited_share(rounds: Sequence[Round]) -> float:
-    """The share of its rounds' time that a case's threads were ready to run and had no CPU."""
-    return sum(one.waited_seconds for one in rounds) / sum(one.seconds for one in rounds)
+def waited_share(rounds: Sequence[Round], threads: int) -> float:
+    """The share of its rounds' time that a case was ready to run and others had its CPUs.
+
+    Threads of one process also wait for each other; that is no more than what its CPUs did not work for it.
+    """
+    lost = sum(min(r.waited_seconds, max(0.0, threads * r.seconds - r.cpu_seconds)) for r in rounds)
+    return lost / (threads * sum(one.seconds for one in rounds))
 
 
 def by_pass(rounds: Sequence[Round]) -> dict[int, list[Round]]:

@@ -175,8 +175,8 @@ class Run:
                 f"the machine was disturbed in {len(disturbed & passes)} of {len(passes)} passes: the control ran "
                 f"{CALM_BOUND - 1:.0%} slower than its calm level in most sweeps; run again when it is quiet"
             )
-        if (waited := waited_share(rounds)) > MOST_WAITED:
-            return f"its threads waited for a CPU for {waited:.0%} of the time: something else ran there"
+        if (waited := waited_share(rounds, case.threads)) > MOST_WAITED:
+            return f"others had its CPU for {waited:.0%} of the time"
         if abs(changed := drift(in_sweeps(rounds, calm_sweeps(self.control_rounds(case))))) > MOST_DRIFT:
             return f"its last rounds took {changed:+.0%} of the time of its first, the machine being calm"
         return ""
@@ -243,7 +243,7 @@ class Run:
             reason=reason,
             feed=case.feed,
             calm_share=sum((r.pass_number, r.sweep) in calm for r in rounds) / len(rounds) if rounds else None,
-            waited_share=waited_share(rounds) if rounds else None,
+            waited_share=waited_share(rounds, case.threads) if rounds else None,
             drift=drift(rounds) if rounds else None,
             control_gflops=gflops,
             allocator=self.request.plan.allocator,

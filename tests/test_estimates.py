@@ -128,4 +128,10 @@ def test_words(interval: Interval, word: str) -> None:
 def test_drift_and_waiting() -> None:
     assert drift(rounds([[0.02] * 3 + [0.025] * 3 + [0.03] * 3])) == pytest.approx(0.5)
     assert drift(rounds([[0.02]])) == 0
-    assert waited_share([replace(ONE, waited_seconds=0.005)]) == pytest.approx(0.25)
+    assert waited_share([replace(ONE, waited_seconds=0.005, cpu_seconds=0.014)], 1) == pytest.approx(0.25)
+
+
+def test_threads_that_wait_for_each_other_are_not_disturbed() -> None:
+    """A process whose CPU worked for it all the time lost nothing to others, whatever its threads waited."""
+    assert waited_share([replace(ONE, waited_seconds=0.009, cpu_seconds=0.02)], 1) == 0
+    assert waited_share([replace(ONE, waited_seconds=0.03, cpu_seconds=0.03)], 2) == pytest.approx(0.25)
