@@ -47,7 +47,7 @@ HARNESS = Path(__file__).resolve().parent
 class Plan:
     """How long a pass is. A case whose round is longer than `case_seconds / sweeps` gets fewer rounds."""
 
-    sweeps: int = 100
+    sweeps: int = 80
     case_seconds: float = 4.0
     fewest_rounds: int = 3
     deadline_seconds: float = 300.0

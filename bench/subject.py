@@ -50,12 +50,13 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Subject:
-    """`run` is the timed unit; `steps` and `images` are what one call of it does.
+    """`run` is the timed unit; `steps` and `images` are what one call of it does, and `again` does it untimed.
 
     `close`, after the last round, completes the record; it raises Broken where training went wrong meanwhile.
     """
 
     run: Callable[[], Any]
+    again: Callable[[], Any]
     steps: int
     images: int
     seconds_per_step: float
@@ -83,7 +84,7 @@ def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None) -> S
     """
     if is_control(case):
         product = MatrixProduct(case.precision, ROUND_SECONDS["cpu"])
-        return Subject(product.run, product.steps, 0, product.seconds_per_step, product.record)
+        return Subject(product.run, product.run, product.steps, 0, product.seconds_per_step, product.record)
     record: dict[str, Any] = {"python": platform.python_version()}
     started = time.perf_counter()
     module = load(case.backend)
@@ -132,7 +133,7 @@ def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None) -> S
 
     run()
     timed = run if slowdown is None else slowdown.around(run)
-    return Subject(timed, steps, steps * case.batch_size, step, close)
+    return Subject(timed, run, steps, steps * case.batch_size, step, close)
 
 
 def prove(trainer: Trainer, case: Case, record: dict[str, Any]) -> list[float]:

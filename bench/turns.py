@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Client, Connection
 from typing import Any
 
@@ -54,9 +55,11 @@ class Turns:
             ground.pin(set(grant["cpus"]))
         return int(grant["rounds"])
 
-    def begin(self) -> None:
-        """Wait for the turn. The last thing before the clock starts."""
+    def begin(self, warm: Callable[[], Any] | None = None) -> None:
+        """Wait for the turn, do the round once for the caches. The last thing before the clock starts."""
         receive(self.connection)
+        if warm is not None:
+            warm()
         self.before = Counters.now()
 
     def end(self) -> None:
