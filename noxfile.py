@@ -166,7 +166,8 @@ def make(session: nox.Session, name: str, text: str | None = None) -> Path:
     wanted = re.findall(r"^# python: (.*)$", text, re.MULTILINE)
     pythons = wanted[0].split() if wanted else [sys.executable]
     stamp, note = folder / "installed.txt", folder / "unavailable.txt"
-    content = "\n".join([*pythons, text, (ROOT / "pyproject.toml").read_text() if name == HARNESS else ""])
+    made_by = " ".join(wanted) or f"{sys.version_info[0]}.{sys.version_info[1]}"
+    content = "\n".join([made_by, text, (ROOT / "pyproject.toml").read_text() if name == HARNESS else ""])
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == content and python.is_file():
         return python
     session.log(f"making environment {folder}, once; this takes up to a few minutes")

@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 held, 1 regression or mismatch, 2 bad input, 3 inconclusive, 4 a case is missing."""
+"""The command line: 0 held, 1 mismatch, 2 bad input, 4 a case that was asked for is missing, 130 interrupted."""
 
 from __future__ import annotations
 

@@ -57,6 +57,7 @@ def build(variant, weights, setup):
         raise Unsupported(part, "not that; run with --device cpu")
     if setup.mode == "garbage":
         from bench.turns import Turns
+        time.sleep(1)  # the connection that this one takes the place of has arrived by now
         Turns.connect().connection.send_bytes(b"\\xff garbage")
         time.sleep(3600)
     rate = setup.learning_rate * (2 if setup.mode == "wrong" else 1)
