@@ -100,13 +100,14 @@ class Request:
 
 @dataclass
 class Run:
-    """What a run has brought home so far, and the folder that it goes to."""
+    """What a run has brought home so far, and the folder that it goes to; `live` are the cases that still take part."""
 
     folder: Path
     request: Request
     registry: Mapping[str, Entry]
     machine: Machine
     utc: str
+    live: list[Case] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     equivalence: list[Equivalence] = field(default_factory=list)
@@ -143,7 +144,12 @@ class Run:
         return rows
 
     def passes(self) -> set[int]:
-        return {process.pass_number for process in self.processes if process.pass_number}
+        """The passes that every case which still takes part has completed."""
+        done = [
+            {process.pass_number for process in self.processes if (process.case, process.status) == (case.id, "ok")}
+            for case in self.live
+        ]
+        return set.intersection(*done) if done else {one.pass_number for one in self.processes if one.pass_number}
 
     def control_rounds(self, case: Case) -> list[Round]:
         name = control_of(case).id
@@ -281,7 +287,7 @@ class Run:
     def finished(self, elapsed_seconds: float, pass_seconds: float) -> bool:
         """Whether enough has been measured, or another pass would take too long."""
         done = len(self.passes())
-        calm = done - len(self.disturbed_passes())
+        calm = done - len(self.disturbed_passes() & self.passes())
         wanted = self.request.passes or FEWEST_PASSES
         if calm >= wanted and (self.request.passes or self.widest() <= self.request.target):
             return True
@@ -348,20 +354,20 @@ def carry_out(run: Run, folders: Mapping[str, Path], progress: Callable[[str], N
     request, began = run.request, time.monotonic()
     interpreters = look_for_environments(run)
     run.write()
-    live = list(interpreters)
-    first = max(run.passes(), default=0) + 1
+    run.live = list(interpreters)
+    first = max((process.pass_number for process in run.processes), default=0) + 1
     draw = random.Random(f"{request.seed} {first}")
     conductor = Conductor(interpreters, request.data, folders, request.plan, draw)
     longest = 0.0
     for number in itertools.count(first):
-        if not live or run.finished(time.monotonic() - began, longest):
+        if not run.live or run.finished(time.monotonic() - began, longest):
             break
         pass_began = time.monotonic()
         conductor.progress = partial(_report, progress, f"pass {number}")
-        for outcome in conductor.run_pass(live, number):
+        for outcome in conductor.run_pass(run.live, number):
             run.add(outcome, number)
-            if outcome.status != "ok" and outcome.case in live:
-                live.remove(outcome.case)
+            if outcome.status != "ok" and outcome.case in run.live:
+                run.live.remove(outcome.case)
         run.write()
         if number in run.disturbed_passes():
             progress(f"pass {number} was disturbed: the machine was seldom calm; it is measured again")
