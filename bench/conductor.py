@@ -94,18 +94,18 @@ class Worker:
         """The worker's next message, which should be of that kind. An empty one where the worker has an outcome now."""
         try:
             if self.connection is None or not self.connection.poll(seconds):
-                self.end("failed", f"no answer within {seconds:.0f} s; {self.last_words()}")
+                self.end("failed", f"no answer within {seconds:.0f} s; {last_words(self.log)}")
                 return {}
             message = turns.receive(self.connection)
             said = message["says"]
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            self.end("failed", f"{self.how_it_ended(error)}; {self.last_words()}")
+            self.end("failed", f"{self.how_it_ended(error)}; {last_words(self.log)}")
             return {}
         if said == "failed":
             self.end(message["status"], message["reason"], message["flag"])
             return {}
         if said != expected:
-            self.end("failed", f"the worker said {said!r} where {expected!r} was due; {self.last_words()}")
+            self.end("failed", f"the worker said {said!r} where {expected!r} was due; {last_words(self.log)}")
             return {}
         return message
 
@@ -118,11 +118,6 @@ class Worker:
             return f"the worker was killed by {signal.Signals(-code).name}"
         return f"the worker ended with exit status {code}"
 
-    def last_words(self) -> str:
-        """The last line that the worker printed, which is what a person would look at first."""
-        lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        return f"its last words: {lines[-1][-LONGEST_LAST_WORDS:]}" if lines else "it printed nothing"
-
     def end(self, status: str, reason: str = "", flag: str = "") -> None:
         """Fix the outcome, if there is none yet, and leave no process behind."""
         if self.outcome is None:
@@ -130,6 +125,17 @@ class Worker:
         if self.connection is not None:
             self.connection.close()
         kill_group(self.process)
+
+
+def last_words(log: Path) -> str:
+    """The last line that a worker printed, which is what a person would look at first."""
+    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    return f"its last words: {lines[-1][-LONGEST_LAST_WORDS:]}" if lines else "it printed nothing"
+
+
+def told_in(progress: Callable[[str], None], where: str) -> Callable[[str], None]:
+    """`progress` with the place in front of every line."""
+    return lambda text: progress(f"{where}, {text}")
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -217,9 +223,11 @@ class Conductor:
                 if worker.connection in readable:
                     worker.round_seconds = float(worker.hear("ready", 0).get("seconds", 0))
                 elif worker.connection is None and worker.process.poll() is not None:
-                    worker.end("failed", f"{worker.how_it_ended()}; {worker.last_words()}")
+                    worker.end("failed", f"{worker.how_it_ended()}; {last_words(worker.log)}")
                 elif time.monotonic() - worker.started > self.plan.deadline_seconds:
-                    worker.end("failed", f"not ready within {self.plan.deadline_seconds:.0f} s; {worker.last_words()}")
+                    worker.end(
+                        "failed", f"not ready within {self.plan.deadline_seconds:.0f} s; {last_words(worker.log)}"
+                    )
             starting = [worker for worker in starting if worker.outcome is None and not worker.round_seconds]
 
     def _spawn(self, case: Case, cpus: list[int], scratch: Path, address: str, token: str) -> Worker:

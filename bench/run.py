@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from backends import Entry
 from backends.lenet import VARIANTS, step_multiply_adds
 from bench import data, environments, results
 from bench.cases import Case, impossible
-from bench.conductor import Conductor, Outcome, Plan, shared_cpus
+from bench.conductor import Conductor, Outcome, Plan, shared_cpus, told_in
 from bench.control import FLOPS, control_of
 from bench.estimates import (
     CALM_BOUND,
@@ -363,7 +362,7 @@ def carry_out(run: Run, folders: Mapping[str, Path], progress: Callable[[str], N
         if not run.live or run.finished(time.monotonic() - began, longest):
             break
         pass_began = time.monotonic()
-        conductor.progress = partial(_report, progress, f"pass {number}")
+        conductor.progress = told_in(progress, f"pass {number}")
         for outcome in conductor.run_pass(run.live, number):
             run.add(outcome, number)
             if outcome.status != "ok" and outcome.case in run.live:
@@ -450,10 +449,6 @@ def exit_code(run: Run) -> int:
     if any(process.status == "failed" or process.case in asked_for for process in missing):
         return 4
     return 0
-
-
-def _report(progress: Callable[[str], None], where: str, text: str) -> None:
-    progress(f"{where}, {text}")
 
 
 def _median(values: Any) -> float | None:

@@ -11,12 +11,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 
 from bench import environments
 from bench.cases import Case
-from bench.conductor import Conductor, Plan
+from bench.conductor import Conductor, Plan, told_in
 from bench.control import control_of
 from bench.estimates import calm_sweeps, log_interval, pair_sd, ratios_by_pass, smallest_caught, verdict
 from bench.machine import Machine
@@ -64,7 +63,7 @@ def check(
     )
     rounds: dict[str, list[Round]] = {}
     for number in range(1, passes + 1):
-        conductor.progress = partial(_report, progress, f"{case.backend}, pass {number} of {passes}")
+        conductor.progress = told_in(progress, f"{case.backend}, pass {number} of {passes}")
         for outcome in conductor.run_pass(everyone, number):
             if outcome.status != "ok":
                 return [], f"{outcome.status}: {outcome.reason}"
@@ -98,7 +97,3 @@ def check(
             )
         )
     return rows, ""
-
-
-def _report(progress: Callable[[str], None], where: str, text: str) -> None:
-    progress(f"{where}, {text}")

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench import ground, turns
 from bench.cases import Case
-from bench.conductor import kill_group
+from bench.conductor import kill_group, last_words
 from bench.environments import SOURCE_ROOT
 from bench.results import Equivalence
 from bench.worker import Order, write_order
@@ -73,9 +73,7 @@ def ask(
         try:
             found = json.loads(answer.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            said = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-            last = said[-1].strip()[-300:] if said else "it printed nothing"
-            reason = f"the worker ended with exit status {process.returncode}; its last words: {last}"
+            reason = f"the worker ended with exit status {process.returncode}; {last_words(log)}"
             return [Answer(case, "failed", reason) for case in cases]
     return [
         Answer(case, one["status"], one["reason"], one.get("version", ""), **one.get("proof", {}))
