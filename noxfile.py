@@ -1,13 +1,15 @@
 """Everything that a person or CI does with this project, one session each: `nox -l` lists them.
 
 Arguments behind `--` go to `lenet-bench`, but for `--with PACKAGE==VERSION`, which replaces one pin for
-this run. Sessions make the environments they need in `.nox/`, one per framework, because frameworks
-cannot share one; an environment is made once and then reused until its requirement file changes.
+this run, and `--base-with`, which does so for a gate's base. Sessions make the environments they need in
+`.nox/`, one per framework, because frameworks cannot share one; an environment is made once and then
+reused until its requirement file changes.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import shutil
@@ -48,6 +50,18 @@ def verify(session: nox.Session) -> None:
 def shapes(session: nox.Session) -> None:
     """Every backend's stage shapes side by side, and against the formula."""
     lenet_bench(session, "shapes")
+
+
+@nox.session(venv_backend="none")
+def compare(session: nox.Session) -> None:
+    """Two run folders: a verdict per case."""
+    session.run(str(make(session, HARNESS).parent / "lenet-bench"), "compare", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def gate(session: nox.Session) -> None:
+    """Base and head side by side on this machine: `--base REV`, or `--base-with PACKAGE==VERSION`."""
+    lenet_bench(session, "gate")
 
 
 @nox.session(venv_backend="none")
@@ -92,7 +106,7 @@ def lint(session: nox.Session) -> None:
 def lenet_bench(session: nox.Session, command: str) -> None:
     """Run a command of the harness, with the environments of the backends that it is about."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
-    for option in ("--backend", "--device", "--python", "--with"):
+    for option in ("--backend", "--device", "--python", "--with", "--base", "--base-python", "--base-with"):
         parser.add_argument(option, action="append", default=[])
     known, _ = parser.parse_known_args(session.posargs)
     arguments = [*session.posargs]
@@ -100,17 +114,39 @@ def lenet_bench(session: nox.Session, command: str) -> None:
     if "--help" not in arguments:
         named = {name for value in known.backend for name in value.split(",")}
         devices = {name for value in known.device for name in value.split(",")} or {"cpu"}
-        elsewhere = {value.partition("=")[0] for value in known.python}
+        elsewhere, base_elsewhere = (
+            {value.partition("=")[0] for value in v} for v in (known.python, known.base_python)
+        )
+        base = replace_pins(session, known.base_with, named, devices)
+        if known.base:
+            base = {**environments_of(session, known.base[-1], named, devices), **base}
+        elif command == "gate" and not named:
+            named = base_elsewhere | set(base)  # the other backends are the same on both sides
         replaced = replace_pins(session, vars(known)["with"], named, devices)
         for entry in BUILT_IN:
             if (named and entry.name not in named) or entry.name in elsewhere | set(replaced):
                 continue
             for device in devices & set(entry.devices):
                 make(session, environment_name(entry.name, device))
-        arguments = without_option("--with", arguments)
-        for backend, python in replaced.items():
-            arguments += ["--python", f"{backend}={python}"]
+        arguments = without_option("--base-with", without_option("--with", arguments))
+        for option, pythons in (("--python", replaced), ("--base-python", base)):
+            arguments += [part for name, python in pythons.items() for part in (option, f"{name}={python}")]
     session.run(str(harness.parent / "lenet-bench"), command, *arguments, external=True)
+
+
+def environments_of(session: nox.Session, revision: str, named: set[str], devices: set[str]) -> dict[str, Path]:
+    """An environment for every backend whose requirement file was another at that revision."""
+    made = {}
+    for entry in BUILT_IN:
+        for device in devices & set(entry.devices):
+            name = environment_name(entry.name, device)
+            file = f"backends/requirements/{name}.txt"
+            command = ["git", "-C", str(ROOT), "show", f"{revision}:./{file}"]
+            text = subprocess.run(command, capture_output=True, text=True).stdout
+            if (not named or entry.name in named) and text and text != (ROOT / file).read_text(encoding="utf-8"):
+                slug = hashlib.sha256(text.encode()).hexdigest()[:8]
+                made[entry.name] = make(session, f"{name}-at-{slug}", text)
+    return made
 
 
 def environment_name(backend: str, device: str) -> str:

@@ -17,11 +17,15 @@ ENTRY_POINTS = "lenet_bench.backends"
 
 @dataclass(frozen=True)
 class Mode:
-    """A way a framework runs, in that framework's own word. `lane` is `tutorial` or `expert`."""
+    """A way a framework runs, in that framework's own word. `lane` is `tutorial` or `expert`.
+
+    `slow` is one whose step takes so long that a gate measures it only where it is named.
+    """
 
     name: str
     lane: str
     summary: str
+    slow: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ BUILT_IN = (
         "backends.lenet_numpy",
         "numpy",
         (
-            Mode("loops", "tutorial", "plain Python loops over images and positions, as textbooks derive it"),
+            Mode(
+                "loops", "tutorial", "plain Python loops over images and positions, as textbooks derive it", slow=True
+            ),
             Mode("im2col", "tutorial", "windows unrolled into a matrix, one matrix product per convolution"),
         ),
     ),

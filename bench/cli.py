@@ -1,4 +1,5 @@
-"""The command line: 0 held, 1 mismatch, 2 bad input, 4 a case that was asked for is missing, 130 interrupted."""
+"""The command line: 0 held, 1 slower or another network, 2 bad input, 3 inconclusive, 4 a case is missing, 130
+interrupted."""
 
 from __future__ import annotations
 
@@ -17,14 +18,18 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 import backends
 from backends import Entry
-from bench import environments, machine, results, tables
+from bench import compare as comparing
+from bench import environments, machine, results, summary, tables
+from bench import gate as gates
 from bench import run as runs
 from bench import selfcheck as selfchecks
 from bench.cases import Case, Selection, UsageError, expand, impossible
 from bench.conductor import Plan
 from bench.data import NAMES
-from bench.results import Equivalence, SelfCheck, Shape, Throughput
+from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict
 from bench.shapes import HELD, shape_rows
+from bench.verdicts import conclusion
+from bench.verdicts import exit_code as exit_code_of
 from bench.verify import BATCH_SIZE, Answer, ask, equivalence_rows
 
 app = typer.Typer(
@@ -51,6 +56,8 @@ Pythons = Annotated[
 ]
 Results = Annotated[Path, typer.Option("--results", help="where run folders go")]
 Deadline = Annotated[float, typer.Option("--deadline", min=1, help="seconds that a process may take to get ready")]
+
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="a case on one side only is no failure")]
 
 MINUTES = 5.0
 QUICK_PASSES, QUICK_MINUTES = 2, 1.4
@@ -244,6 +251,111 @@ def selfcheck(
     output.print(tables.selfcheck_table(rows))
     output.print(f"seed {seed}, {results_folder / results.FILES[SelfCheck]}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
+
+
+@app.command()
+def compare(
+    base: Annotated[Path, typer.Argument(help="the run folder to compare with")],
+    head: Annotated[Path, typer.Argument(help="the run folder in question")],
+    output_folder: Annotated[
+        Path | None, typer.Option("--output", help="write verdicts as CSV, JSON, Markdown and JUnit here")
+    ] = None,
+    allow_missing: AllowMissing = False,
+) -> None:
+    """Two run folders: a verdict per case, and whether the networks are still the same."""
+    verdicts, notes = comparing.compare(comparing.RunFolder.read(base), comparing.RunFolder.read(head))
+    if output_folder is not None:
+        results.make_writable(output_folder)
+        summary.write(output_folder, verdicts, notes, allow_missing)
+    tell(verdicts, notes, allow_missing)
+
+
+@app.command()
+def gate(
+    base: Annotated[str | None, typer.Option("--base", metavar="REV", help="the revision to compare with")] = None,
+    base_python: Annotated[
+        list[str],
+        typer.Option("--base-python", metavar="BACKEND=PATH", help="the base runs a backend in this interpreter"),
+    ] = [],
+    backend: Backends = [],
+    mode: Modes = [],
+    variant: Variants = ["lenet5"],
+    batch: Annotated[list[str], typer.Option("--batch", help="batch sizes")] = ["128"],
+    device: Devices = ["cpu"],
+    precision: Precisions = ["float32"],
+    threads: Annotated[list[str], typer.Option("--threads", help="threads per process")] = ["1"],
+    data: Data = "digits",
+    data_dir: DataDir = None,
+    python: Pythons = [],
+    results_folder: Results = Path("results"),
+    quick: Annotated[bool, typer.Option("--quick", help="three passes: advisory, seldom conclusive")] = False,
+    passes: Annotated[int | None, typer.Option("--passes", min=2, help="so many pairs of processes per look")] = None,
+    max_minutes: Annotated[float, typer.Option("--max-minutes", min=0, help="for each of the two looks")] = 10.0,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="of the order of processes and turns")] = None,
+    deadline: Deadline = 300,
+    allow_missing: AllowMissing = False,
+    allow_dirty: Annotated[
+        bool, typer.Option("--allow-dirty", help="measure a working tree with uncommitted changes")
+    ] = False,
+) -> None:
+    """Base and head side by side, in turns: red only for a slowdown that two looks confirm."""
+    interpreters = environments.parse_interpreters(python)
+    base_interpreters = environments.parse_interpreters(base_python, "--base-python")
+    if base is None and not base_interpreters:
+        raise UsageError("a gate needs a base: --base REV, or --base-python BACKEND=PATH")
+    registry = known_backends({**base_interpreters, **interpreters})
+    selection = Selection(
+        # Where only interpreters differ, the other backends are the same on both sides.
+        names(backend) or (tuple(base_interpreters) if base is None else ()),
+        names(mode),
+        names(variant),
+        names(device),
+        names(precision),
+        numbers("--batch", batch),
+        numbers("--threads", threads),
+    )
+    cases = tuple(gates.worth_it(expand(selection, registry), registry, selection.modes))
+    terms = gates.Terms(
+        cases,
+        data,
+        data_dir,
+        secrets.randbits(32) if seed is None else seed,
+        passes or (gates.QUICK_PASSES if quick else None),
+        max_minutes,
+        replace(gates.PLAN, deadline_seconds=deadline),
+        " ".join(["lenet-bench", *sys.argv[1:]]),
+    )
+    with (
+        only_run_here(),
+        runs.datasets(cases, data, data_dir, DownloadBar) as folders,
+        gates.sides(base, base_interpreters, interpreters, cases, allow_dirty) as (old, new),
+    ):
+        begun = gates.start(terms, results_folder, registry, old, new)
+        for line in machine.busy():
+            output.print(line, style="yellow", highlight=False, soft_wrap=True)
+        try:
+            with working() as progress:
+                verdicts = gates.carry_out(begun, folders, progress)
+        except KeyboardInterrupt:
+            told = f"interrupted: no verdict; complete passes are in {begun.folder}"
+            output.print(told, highlight=False, soft_wrap=True)
+            raise typer.Exit(130) from None
+    notes = [f"base {old.label}, head {new.label}", f"seed {terms.seed}, run folder {begun.folder}"]
+    if quick:
+        notes.insert(0, "--quick: advisory")
+    summary.write(begun.folder, verdicts, notes, allow_missing)
+    tell(verdicts, notes, allow_missing)
+
+
+def tell(verdicts: list[Verdict], notes: list[str], allow_missing: bool) -> None:
+    """The table of verdicts, one line that concludes, and the exit code."""
+    output.print(tables.verdict_table(verdicts))
+    for row in verdicts:
+        if row.reason:
+            output.print(f"{row.case}: {row.verdict}: {row.reason}", highlight=False, soft_wrap=True)
+    for line in (*notes, conclusion(verdicts, allow_missing)):
+        output.print(line, highlight=False, soft_wrap=True)
+    raise typer.Exit(exit_code_of(verdicts, allow_missing))
 
 
 def gather(

@@ -40,7 +40,6 @@ from bench.worker import Order, write_order
 POLL_SECONDS = 0.05
 LONGEST_LAST_WORDS = 300
 SHARE_OF_MEMORY = 0.8
-HARNESS = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,8 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 class Conductor:
     """Runs passes over `cases`: each has the interpreter of its environment, each variant a folder of data.
 
-    Controls take their turns among the cases. `slowdowns`, and `plain` loops without the suite, are for self-checks.
+    Controls take their turns among the cases. `slowdowns`, and `plain` loops without the suite, are for
+    self-checks; `sources` are the folders whose `backends` and `bench` a case runs, for gates.
     """
 
     interpreters: Mapping[Case, Path]
@@ -165,6 +165,7 @@ class Conductor:
     progress: Callable[[str], None] = lambda text: None
     slowdowns: Mapping[Case, Slowdown] = field(default_factory=dict)
     plain: Collection[Case] = ()
+    sources: Mapping[Case, Path] = field(default_factory=dict)
     order: int = 0
 
     def run_pass(self, cases: Sequence[Case], number: int) -> list[Outcome]:
@@ -237,11 +238,12 @@ class Conductor:
         data = "" if is_control(case) else str(self.folders[case.variant])
         write_order(order, Order(case, self.data, data, tuple(cpus), self.slowdowns.get(case)))
         python = sys.executable if is_control(case) else str(self.interpreters[case])
-        command = [python, "-m", "pytest", "-c", str(HARNESS / "pytest.ini")]
-        command += ["-p", "pytest_benchmark.plugin", f"--rootdir={SOURCE_ROOT}", f"--lenet-order={order}"]
-        command.append(str(HARNESS / "test_throughput.py"))
+        source = self.sources.get(case, SOURCE_ROOT)
+        command = [python, "-m", "pytest", "-c", str(source / "bench" / "pytest.ini")]
+        command += ["-p", "pytest_benchmark.plugin", f"--rootdir={source}", f"--lenet-order={order}"]
+        command.append(str(source / "bench" / "test_throughput.py"))
         if case in self.plain:
-            command = [python, str(HARNESS / "plain_loop.py"), str(order)]
+            command = [python, str(source / "bench" / "plain_loop.py"), str(order)]
         chosen = {
             **ground.variables(case.threads, self.plan.allocator),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -255,7 +257,7 @@ class Conductor:
             process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=ground.environment(chosen, str(SOURCE_ROOT)),
+                env=ground.environment(chosen, str(source)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -64,7 +64,7 @@ def find(entry: Entry, device: str, interpreters: Mapping[str, Path]) -> Environ
     if entry.name in interpreters:
         python, way_out = interpreters[entry.name], "install them there"
     else:
-        name = entry.name if device == "cpu" else f"{entry.name}-{device}"
+        name = name_of(entry.name, device)
         python, way_out = (
             _interpreter(_environments() / name),
             f"delete {_environments() / name} if it is there; nox makes it anew",
@@ -86,13 +86,18 @@ def find(entry: Entry, device: str, interpreters: Mapping[str, Path]) -> Environ
     return Environment(entry.name, python)
 
 
-def parse_interpreters(pairs: list[str]) -> dict[str, Path]:
+def name_of(backend: str, device: str) -> str:
+    """What a backend's environment for a device is called, and its requirement file."""
+    return backend if device == "cpu" else f"{backend}-{device}"
+
+
+def parse_interpreters(pairs: list[str], option: str = "--python") -> dict[str, Path]:
     """`torch=/opt/conda/bin/python` as a mapping; an environment's folder will do. Raises UsageError."""
     interpreters = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name and equals and value):
-            raise UsageError(f"--python {pair!r} is not of the form backend=PATH")
+            raise UsageError(f"{option} {pair!r} is not of the form backend=PATH")
         path = Path(value).expanduser().absolute()
         interpreters[name] = _interpreter(path) if path.is_dir() else path
     return interpreters

@@ -26,7 +26,8 @@ CALM_QUANTILE, CALM_BOUND = 0.2, 1.10
 # A pass with fewer calm sweeps is disturbed; so is one in which a case waited that share of its time for a CPU.
 FEWEST_CALM, MOST_WAITED, MOST_DRIFT = 0.3, 0.05, 0.10
 
-MARGIN = 0.02
+# A slowdown is suspected where its one-sided lower bound, at SURE, is past the margin; looked for is RESOLUTION.
+MARGIN, RESOLUTION, SURE, BOTH_LOOKS = 0.02, 0.05, 0.99, 0.95
 
 Sweep = tuple[int, int]
 
@@ -68,6 +69,23 @@ def calm_sweeps(control: Sequence[Round]) -> set[Sweep]:
     return {(r.pass_number, r.sweep) for r in control if r.seconds / r.steps <= CALM_BOUND * level}
 
 
+def disturbed_passes(control: Sequence[Round]) -> set[int]:
+    """Passes in which the machine was seldom calm."""
+    calm = calm_sweeps(control)
+    share = {
+        number: sum((number, one.sweep) in calm for one in own) / len(own) for number, own in by_pass(control).items()
+    }
+    return {number for number, part in share.items() if part < FEWEST_CALM}
+
+
+def usable_rounds(rounds: Sequence[Round], control: Sequence[Round]) -> list[Round]:
+    """The rounds of undisturbed passes; of all, where fewer than two are undisturbed."""
+    disturbed = disturbed_passes(control)
+    if len({one.pass_number for one in rounds} - disturbed) < 2:
+        return list(rounds)
+    return [one for one in rounds if one.pass_number not in disturbed]
+
+
 def in_sweeps(rounds: Sequence[Round], sweeps: Collection[Sweep]) -> list[Round]:
     """Those rounds that lie in the sweeps; all of them in a pass where none does, as with long rounds."""
     kept = []
@@ -79,7 +97,7 @@ def in_sweeps(rounds: Sequence[Round], sweeps: Collection[Sweep]) -> list[Round]
 
 def step_seconds(rounds: Sequence[Round], calm: Collection[Sweep]) -> Interval:
     """Seconds per training step of one case: per pass the median of its calm rounds."""
-    return log_interval([_median_step(own) for own in by_pass(in_sweeps(rounds, calm)).values()])
+    return log_interval(medians_by_pass(rounds, calm))
 
 
 def ratio(case: Sequence[Round], other: Sequence[Round], calm: Collection[Sweep]) -> tuple[Interval, float]:
@@ -115,12 +133,78 @@ def pair_sd(ratios: Sequence[float]) -> float:
     return float(np.std(np.log(ratios), ddof=1)) if len(ratios) > 1 else math.nan
 
 
-def smallest_caught(sd: float, passes: int, margin: float = MARGIN) -> float:
-    """The slowdown whose one-sided 99 % lower bound exceeds the margin 9 times in 10, given the pairs' spread."""
-    if passes < 2:
-        return math.inf
-    reach = stats.t.ppf(0.99, passes - 1) + stats.t.ppf(0.9, passes - 1)
-    return float(math.exp(math.log1p(margin) + reach * sd / math.sqrt(passes)) - 1)
+def smallest_caught(sd: float, passes: int, power: float = 0.9) -> float:
+    """The slowdown that is suspected (`Look`) with that probability, given the spread of the pairs."""
+    return _caught(sd / math.sqrt(passes), passes - 1, power) if passes > 1 else math.inf
+
+
+def _caught(error: float, freedom: float, power: float) -> float:
+    reach = stats.t.ppf(SURE, freedom) + stats.t.ppf(power, freedom)
+    return float(math.exp(math.log1p(MARGIN) + reach * error) - 1)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a case's step at the head over its step at the base.
+
+    `ratio` is that of the median steps, `total` that of total times, which sees stalls that come now and
+    then. `bound` is the higher of their one-sided 99 % lower bounds. `resolves` is the smallest slowdown
+    that would be suspected 95 times in 100, so that two looks in a row catch it 9 times in 10.
+    """
+
+    passes: int
+    ratio: Interval
+    total: Interval
+    bound: float
+    spread: float
+    resolves: float
+
+    @property
+    def suspect(self) -> bool:
+        return self.bound > 1 + MARGIN
+
+    @property
+    def conclusive(self) -> bool:
+        return self.resolves <= RESOLUTION
+
+
+def look_at_pairs(head: Sequence[Round], base: Sequence[Round], calm: Collection[Sweep]) -> Look | None:
+    """Head beside base, as they took turns: pair by pair, one pair per pass. None where there is no pair."""
+    medians, totals = ratios_by_pass(head, base, calm)
+    if not medians:
+        return None
+    passes, spread = len(medians), pair_sd(medians)
+    bounds = [_one_sided(log_interval(ratios, 2 * SURE - 1)) for ratios in (medians, totals)]
+    resolves = smallest_caught(spread, passes, BOTH_LOOKS)
+    return Look(passes, log_interval(medians), log_interval(totals), max(bounds), spread, resolves)
+
+
+def look_at_runs(head: Sequence[float], base: Sequence[float], totals: tuple[Sequence[float], Sequence[float]]) -> Look:
+    """Two runs that did not take turns: a value per pass of each, and their total times; Welch's t-interval."""
+    if min(len(head), len(base)) < 2:
+        alone = Interval(math.exp(float(np.log(head).mean() - np.log(base).mean())))
+        return Look(min(len(head), len(base)), alone, alone, 0.0, math.nan, math.inf)
+    ratio, bound, resolves = _welch(head, base)
+    total, total_bound, _ = _welch(*totals)
+    spread = math.sqrt(float(np.var(np.log(head), ddof=1) + np.var(np.log(base), ddof=1)))
+    return Look(min(len(head), len(base)), ratio, total, max(bound, total_bound), spread, resolves)
+
+
+def _welch(head: Sequence[float], base: Sequence[float]) -> tuple[Interval, float, float]:
+    """The ratio of geometric means with its interval, its one-sided lower bound, and what it resolves."""
+    logs = np.log(head), np.log(base)
+    value = math.exp(float(logs[0].mean() - logs[1].mean()))
+    if max(float(np.ptp(one)) for one in logs) == 0:
+        return Interval(value, value, value), value, MARGIN
+    test = stats.ttest_ind(*logs, equal_var=False)
+    both, bound = test.confidence_interval(CONFIDENCE), math.exp(test.confidence_interval(2 * SURE - 1).low)
+    error = (math.log(value) - math.log(bound)) / float(stats.t.ppf(SURE, test.df))
+    interval = Interval(value, math.exp(both.low), math.exp(both.high))
+    return interval, bound, _caught(error, test.df, BOTH_LOOKS)
+
+
+def _one_sided(interval: Interval) -> float:
+    return 0.0 if interval.low is None else interval.low
 
 
 def verdict(interval: Interval) -> str:
@@ -161,6 +245,16 @@ def by_case(rounds: Sequence[Round]) -> Mapping[str, list[Round]]:
     for one in rounds:
         cases.setdefault(one.case, []).append(one)
     return cases
+
+
+def totals_by_pass(rounds: Sequence[Round], calm: Collection[Sweep]) -> list[float]:
+    """Seconds per step by total time, one value per pass."""
+    return [_total_step(own) for own in by_pass(in_sweeps(rounds, calm)).values()]
+
+
+def medians_by_pass(rounds: Sequence[Round], calm: Collection[Sweep]) -> list[float]:
+    """The median seconds per step, one value per pass."""
+    return [_median_step(own) for own in by_pass(in_sweeps(rounds, calm)).values()]
 
 
 def _median_step(rounds: Sequence[Round]) -> float:

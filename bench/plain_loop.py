@@ -1,7 +1,8 @@
 """A plain loop, as anybody would write it: what the suite's rate is held against in a self-check.
 
 It imports a backend, trains, and reads the clock. No pytest, no pytest-benchmark, no canary, no proof;
-only its turns are shared with the other processes, and in each it trains for many rounds on end.
+only its turns are shared with the other processes, and in each, once its caches are warm, it trains for
+many rounds on end.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 
-from bench.turns import Turns, die_with_parent
+from bench.turns import WARM_ROUNDS, Turns, die_with_parent
 from bench.worker import read_order
 
 ROUNDS_ON_END = 5
@@ -32,12 +33,15 @@ def main(order_path: str) -> None:
     while time.perf_counter() - began < 1.0:
         trainer.wait(trainer.train(batch))
         count += 1
-    steps = ROUNDS_ON_END * max(1, round(0.010 * count / (time.perf_counter() - began)))
+    per_round = max(1, round(0.010 * count / (time.perf_counter() - began)))
+    steps = ROUNDS_ON_END * per_round
 
     rounds = turns.ready({"seconds": steps / count})
     seconds = []
     for _ in range(rounds):
         turns.begin()
+        for _ in range(WARM_ROUNDS * per_round):
+            trainer.wait(trainer.train(batch))
         began = time.perf_counter()
         for _ in range(steps):
             trainer.wait(trainer.train(batch))

@@ -143,6 +143,37 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """verdicts.csv: one case of a gate or of a comparison of two runs: the head's step beside the base's."""
+
+    run_id: str
+    utc: str
+    case: str
+    base: str
+    head: str
+    base_version: str
+    head_version: str
+    basis: str
+    verdict: str
+    reason: str
+    ratio: float | None
+    ratio_low: float | None
+    ratio_high: float | None
+    total_ratio: float | None
+    bound: float | None
+    pair_sd: float | None
+    resolves: float | None
+    passes: int
+    second_ratio: float | None
+    second_total_ratio: float | None
+    second_bound: float | None
+    second_resolves: float | None
+    second_passes: int
+    base_step_us: float | None
+    head_step_us: float | None
+
+
+@dataclass(frozen=True)
 class SelfCheck:
     """selfcheck.csv: one case beside itself: identical, as a plain loop, or slowed down on purpose."""
 
@@ -205,6 +236,7 @@ FILES: dict[type[Any], str] = {
     Process: "processes.csv",
     Throughput: "throughput.csv",
     Comparison: "comparisons.csv",
+    Verdict: "verdicts.csv",
     SelfCheck: "selfcheck.csv",
     Equivalence: "equivalence.csv",
     Shape: "shapes.csv",

@@ -29,16 +29,16 @@ from bench.conductor import Conductor, Outcome, Plan, shared_cpus, told_in
 from bench.control import FLOPS, control_of
 from bench.estimates import (
     CALM_BOUND,
-    FEWEST_CALM,
     MOST_DRIFT,
     MOST_WAITED,
     Interval,
-    by_pass,
     calm_sweeps,
+    disturbed_passes,
     drift,
     in_sweeps,
     ratio,
     step_seconds,
+    usable_rounds,
     verdict,
     waited_share,
 )
@@ -156,21 +156,12 @@ class Run:
 
     def disturbed_passes(self) -> set[int]:
         """Passes in which the machine was seldom calm, by the first case's control."""
-        control = self.control_rounds(self.request.cases[0])
-        calm = calm_sweeps(control)
-        share = {
-            number: sum((number, one.sweep) in calm for one in own) / len(own)
-            for number, own in by_pass(control).items()
-        }
-        return {number for number, part in share.items() if part < FEWEST_CALM}
+        return disturbed_passes(self.control_rounds(self.request.cases[0]))
 
     def usable_rounds(self, case: Case) -> list[Round]:
-        """The case's rounds of undisturbed passes; of all, where fewer than two are undisturbed."""
+        """The case's rounds that count."""
         own = [one for one in self.rounds if one.case == case.id]
-        disturbed = self.disturbed_passes()
-        if len({one.pass_number for one in own} - disturbed) < 2:
-            return own
-        return [one for one in own if one.pass_number not in disturbed]
+        return usable_rounds(own, self.control_rounds(self.request.cases[0]))
 
     def noise(self, case: Case, rounds: Sequence[Round]) -> str:
         """Why a case's figures support no verdict; empty where they do."""

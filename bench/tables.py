@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cases import Case
-from bench.results import Comparison, Equivalence, SelfCheck, Shape, Throughput
+from bench.results import Comparison, Equivalence, SelfCheck, Shape, Throughput, Verdict
 from bench.shapes import HELD, size
+from bench.summary import HEADINGS, cells
 
 STYLES = {
     "ok": "green",
@@ -18,6 +19,10 @@ STYLES = {
     "failed": "red",
     "mismatch": "red",
     "differs": "red",
+    "slower": "red",
+    "missing": "red",
+    "inconclusive": "yellow",
+    "faster": "green",
 }
 
 
@@ -104,6 +109,17 @@ def selfcheck_table(rows: Sequence[SelfCheck]) -> Table:
             str(row.passes),
             row.verdict,
         )
+    return table
+
+
+def verdict_table(rows: Sequence[Verdict]) -> Table:
+    """A row per case of a gate or a comparison; why it is so follows below the table."""
+    table = Table(title="The head's step beside the base's")
+    for column in HEADINGS[:-1]:
+        table.add_column(column, justify="left" if column in ("case", "verdict") else "right")
+    for row in rows:
+        case, word, *rest = cells(row)[:-1]
+        table.add_row(case, Text(word, STYLES.get(row.verdict, "")), *rest)
     return table
 
 

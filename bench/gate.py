@@ -1,0 +1,283 @@
+"""The gate: base and head side by side on this machine, in pairs of fresh processes that take turns.
+
+The first look goes on until each case could have shown a slowdown of 5 %, or the time is spent. What
+is suspected then is measured again with fresh pairs, and is red only if it is suspected again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from backends import Entry
+from bench import environments, ground, results, revision
+from bench.cases import Case, UsageError, impossible
+from bench.conductor import Conductor, Outcome, Plan, told_in
+from bench.control import control_of
+from bench.environments import SOURCE_ROOT
+from bench.estimates import Look, calm_sweeps, look_at_pairs, step_seconds
+from bench.machine import Machine
+from bench.results import Process, Round, Verdict
+from bench.run import process_row
+from bench.verdicts import MISMATCH, MISSING, judge, look_fields
+
+BASE, HEAD = "base", "head"
+FEWEST_PASSES, MOST_PASSES = 5, 12
+QUICK_PASSES = 3
+# Twice the processes of a run per pass, so rounds are fewer; more passes tell more than more rounds.
+PLAN = Plan(sweeps=50, case_seconds=2.0)
+
+# Asks a tree which modes each backend has.
+MODES = """
+import json, backends
+print(json.dumps({e.name: [m.name for m in e.modes] for e in backends.registry().values()}))
+"""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Base or head: what it is called, the tree its workers import, and interpreters named for it."""
+
+    label: str
+    source: Path
+    interpreters: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a gate was asked for. `passes` fixes their number; None goes on until every case is resolved."""
+
+    cases: tuple[Case, ...]
+    data: str
+    data_dir: Path | None
+    seed: int
+    passes: int | None
+    max_minutes: float
+    plan: Plan
+    command: str
+
+
+@dataclass
+class Gate:
+    """What a gate has brought home so far, and the folder it goes to."""
+
+    folder: Path
+    terms: Terms
+    registry: Mapping[str, Entry]
+    base: Side
+    head: Side
+    utc: str
+    missing: dict[Case, tuple[str, str]] = field(default_factory=dict)
+    processes: list[Process] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    looks: list[dict[Case, Look]] = field(default_factory=lambda: [{}, {}])
+    passes: list[set[int]] = field(default_factory=lambda: [set(), set()])
+
+    def write(self) -> None:
+        """The raw files, as things stand."""
+        results.write_rows(self.folder, Round, self.rounds)
+        results.write_rows(self.folder, Process, self.processes)
+
+    def add(self, case: Case, outcome: Outcome, number: int) -> None:
+        """Take in one process; a case of which one side cannot be measured is missing, or another network."""
+        self.processes.append(process_row(outcome, number))
+        self.rounds += outcome.rounds
+        if outcome.status != "ok":
+            word = MISMATCH if outcome.flag == "mismatch" and outcome.case.copy == HEAD else MISSING
+            self.missing.setdefault(case, (word, f"{outcome.case.copy}: {outcome.status}: {outcome.reason}"))
+
+    def calm(self, case: Case) -> set[tuple[int, int]]:
+        name = control_of(case).id
+        return calm_sweeps([one for one in self.rounds if one.case == name])
+
+    def look(self, case: Case, number: int) -> Look | None:
+        """What the passes of the first look (0) or the second (1) say of a case."""
+        head, base = (
+            [r for r in self.rounds if r.case == replace(case, copy=copy).id and r.pass_number in self.passes[number]]
+            for copy in (HEAD, BASE)
+        )
+        return look_at_pairs(head, base, self.calm(case))
+
+    def verdict(self, case: Case) -> Verdict:
+        """One case's row, from everything that was measured of it."""
+        first, second = self.looks[0].get(case), self.looks[1].get(case)
+        word, reason = self.missing.get(case) or judge(first, second)
+        versions, steps = {}, {}
+        for copy in (BASE, HEAD):
+            name = replace(case, copy=copy).id
+            own = [one for one in self.rounds if one.case == name]
+            steps[copy] = step_seconds(own, self.calm(case)).value * 1e6 if own else None
+            versions[copy] = next((p.version for p in self.processes if p.case == name and p.version), "")
+        return Verdict(
+            run_id=self.folder.name,
+            utc=self.utc,
+            case=case.id,
+            base=self.base.label,
+            head=self.head.label,
+            base_version=versions[BASE],
+            head_version=versions[HEAD],
+            basis="turns",
+            verdict=word,
+            reason=reason,
+            **look_fields(first, second),  # type: ignore[arg-type]
+            base_step_us=steps[BASE],
+            head_step_us=steps[HEAD],
+        )
+
+
+def worth_it(cases: Sequence[Case], registry: Mapping[str, Entry], modes: Collection[str]) -> list[Case]:
+    """The cases less the modes that are too slow for a gate, unless they are named."""
+    slow = {(entry.name, mode.name) for entry in registry.values() for mode in entry.modes if mode.slow}
+    return [case for case in cases if case.mode in modes or (case.backend, case.mode) not in slow]
+
+
+def carry_out(gate: Gate, folders: Mapping[str, Path], progress: Callable[[str], None]) -> list[Verdict]:
+    """Look once, look again at what is suspected; a verdict for every case."""
+    interpreters = look_for_environments(gate)
+    conductor = Conductor(
+        interpreters,
+        gate.terms.data,
+        folders,
+        gate.terms.plan,
+        random.Random(gate.terms.seed),
+        sources={one: side.source for one in interpreters for side in [gate.base if one.copy == BASE else gate.head]},
+    )
+    cases = [case for case in gate.terms.cases if case not in gate.missing]
+    measure(gate, conductor, cases, 0, progress)
+    suspects = [case for case, look in gate.looks[0].items() if look.suspect and case not in gate.missing]
+    if suspects:
+        progress(f"measured again with fresh processes: {', '.join(case.id for case in suspects)}")
+        measure(gate, conductor, suspects, 1, progress)
+    return [gate.verdict(case) for case in gate.terms.cases]
+
+
+def measure(
+    gate: Gate, conductor: Conductor, cases: Sequence[Case], number: int, progress: Callable[[str], None]
+) -> None:
+    """Passes of the first look (0) or the second (1); a case that is resolved takes part no longer."""
+    began, longest = time.monotonic(), 0.0
+    fewest = gate.terms.passes or FEWEST_PASSES
+    live, done = list(cases), 0
+    while live:
+        done += 1
+        pass_number = 1 + max((one.pass_number for one in gate.processes), default=0)
+        gate.passes[number].add(pass_number)
+        conductor.progress = told_in(progress, f"{'first' if number == 0 else 'second'} look, pass {done}")
+        pass_began = time.monotonic()
+        both = [replace(case, copy=copy) for case in live for copy in (BASE, HEAD)]
+        for outcome in conductor.run_pass(both, pass_number):
+            gate.add(replace(outcome.case, copy=""), outcome, pass_number)
+        longest = max(longest, time.monotonic() - pass_began)
+        gate.write()
+        live = [case for case in live if case not in gate.missing]
+        for case in live:
+            look = gate.look(case, number)
+            if look is not None:
+                gate.looks[number][case] = look
+        if done >= (gate.terms.passes or MOST_PASSES):
+            return
+        if done >= fewest:
+            live = [case for case in live if not resolved(gate.looks[number].get(case))]
+            if time.monotonic() - began + longest > 60 * gate.terms.max_minutes:
+                return
+
+
+def resolved(look: Look | None) -> bool:
+    return look is not None and (look.conclusive or look.suspect)
+
+
+def look_for_environments(gate: Gate) -> dict[Case, Path]:
+    """The interpreter of both copies of every case; a case that one side cannot run is missing."""
+    modes = {side.label: modes_of(side.source) for side in (gate.base, gate.head)}
+    interpreters = {}
+    for case in gate.terms.cases:
+        entry = gate.registry[case.backend]
+        for copy, side in ((BASE, gate.base), (HEAD, gate.head)):
+            elsewhere = case.backend in side.interpreters
+            reason = impossible(case, entry)
+            if not reason and not elsewhere and case.mode not in modes[side.label].get(case.backend, []):
+                reason = f"there is no mode {case.mode} of {case.backend} at {side.label}"
+            if not reason:
+                found = environments.find(entry, case.device, side.interpreters)
+                reason = found.reason
+                interpreters[replace(case, copy=copy)] = found.python
+            if reason:
+                gate.add(case, Outcome(replace(case, copy=copy), "unavailable", reason), 0)
+    return interpreters
+
+
+def modes_of(source: Path) -> dict[str, list[str]]:
+    """The backends of a tree and their modes. Raises UsageError where its registry cannot be read."""
+    command = [sys.executable, "-c", MODES]
+    done = subprocess.run(command, env=ground.environment({}, str(source)), capture_output=True, cwd=source)
+    try:
+        answer: dict[str, list[str]] = json.loads(done.stdout)
+    except ValueError as error:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it printed nothing"]
+        raise UsageError(f"the backends' table of contents at {source.name} cannot be read: {said[-1]}") from error
+    return answer
+
+
+@contextmanager
+def sides(
+    base: str | None,
+    base_interpreters: Mapping[str, Path],
+    interpreters: Mapping[str, Path],
+    cases: Collection[Case],
+    allow_dirty: bool,
+) -> Iterator[tuple[Side, Side]]:
+    """Both trees, laid out in folders of their own. Raises UsageError before anything is measured."""
+    machine = Machine.here(SOURCE_ROOT)
+    dirty = base is not None and revision.changes(SOURCE_ROOT)
+    commit = None if base is None else revision.resolve(SOURCE_ROOT, base)
+    if dirty and not allow_dirty:
+        more = f" and {len(dirty) - 1} more" if len(dirty) > 1 else ""
+        raise UsageError(
+            f"{dirty[0]}{more} is not committed: nobody could repeat this gate; commit, or add --allow-dirty"
+        )
+    with TemporaryDirectory(prefix="lenet-bench-gate-") as scratch:
+        # Names of one length: the environment's size moves the stack, and with it the figures.
+        trees = [Path(scratch) / name for name in (BASE, HEAD)]
+        revision.copy_working_tree(SOURCE_ROOT, trees[1])
+        if commit is None:
+            revision.copy_working_tree(SOURCE_ROOT, trees[0])
+        else:
+            revision.check_out(SOURCE_ROOT, commit, trees[0])
+        refuse_other_requirements(trees[0], trees[1], [one for one in cases if one.backend not in base_interpreters])
+        here = f"{machine.commit[:12]}{' with changes' if dirty else ''}" or "the working tree"
+        other = "".join(f" {name}={path}" for name, path in base_interpreters.items())
+        yield (
+            Side(f"{commit[:12] if commit else here}{other}", trees[0], {**interpreters, **base_interpreters}),
+            Side(here, trees[1], interpreters),
+        )
+
+
+def refuse_other_requirements(base: Path, head: Path, cases: Collection[Case]) -> None:
+    """One environment cannot serve two requirement files. Raises UsageError."""
+    old, new = revision.requirement_files(base), revision.requirement_files(head)
+    for case in cases:
+        name = environments.name_of(case.backend, case.device)
+        if old.get(name, "") != new.get(name, ""):
+            raise UsageError(
+                f"the requirements of {name} differ between base and head: `nox -s gate` makes an environment for "
+                f"each, or name the base's with --base-python {case.backend}=PATH"
+            )
+
+
+def start(terms: Terms, results_folder: Path, registry: Mapping[str, Entry], base: Side, head: Side) -> Gate:
+    """A new folder that says what was asked for. Raises ResultsError before anything is measured."""
+    now = datetime.now(timezone.utc)
+    folder = results.make_folder(results_folder, f"{now:%Y%m%dT%H%M%S}-{terms.seed:08x}-gate")
+    details = Machine.here(SOURCE_ROOT).details()
+    asked = {"command": terms.command, "seed": terms.seed, "base": base.label, "head": head.label}
+    results.write_json(folder / "machine.json", {**details, **asked})
+    return Gate(folder, terms, registry, base, head, now.isoformat(timespec="seconds"))

@@ -1,0 +1,72 @@
+"""Another revision's backends, checked out beside the working tree for a gate.
+
+`git archive` and not a worktree: nothing is written into the user's repository, so nothing is left there
+when a gate is killed.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+from bench.cases import UsageError
+
+# What a measurement depends on. The harness is one instrument for both sides: the working tree's.
+MEASURED, INSTRUMENT = "backends", "bench"
+GIT_SECONDS = 60
+
+
+def resolve(root: Path, revision: str) -> str:
+    """The full name of the commit that a revision means. Raises UsageError."""
+    if not git(root, "rev-parse", "--git-dir"):
+        raise UsageError(f"{root} is no git repository: nothing to compare with; clone the project with git")
+    commit = (
+        git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
+    )
+    if not commit:
+        raise UsageError(
+            f"--base {revision!r} is no revision here; fetch it (a shallow clone has the last commit only)"
+        )
+    if not git(root, "ls-tree", commit, f"{MEASURED}/__init__.py"):
+        raise UsageError(f"--base {revision!r} has no {MEASURED}/__init__.py: the suite was not there yet")
+    return commit
+
+
+def changes(root: Path) -> list[str]:
+    """Files of the backends and the harness that differ from the last commit, or are not in it."""
+    status = git(root, "status", "--porcelain", "--untracked-files=all", "--", MEASURED, INSTRUMENT)
+    return [line[3:] for line in status.decode("utf-8", "replace").splitlines()]
+
+
+def check_out(root: Path, commit: str, folder: Path) -> None:
+    """Lay that commit's backends into the folder, and the working tree's harness beside them."""
+    with zipfile.ZipFile(io.BytesIO(git(root, "archive", "--format=zip", commit, MEASURED))) as archive:
+        archive.extractall(folder)
+    _copy(root / INSTRUMENT, folder / INSTRUMENT)
+
+
+def copy_working_tree(root: Path, folder: Path) -> None:
+    """The same of the working tree as it lies: what is edited during a gate is not measured."""
+    for name in (MEASURED, INSTRUMENT):
+        _copy(root / name, folder / name)
+
+
+def requirement_files(tree: Path) -> dict[str, str]:
+    """The text of every requirement file of a tree, by its name without the ending."""
+    return {path.stem: path.read_text("utf-8") for path in (tree / MEASURED / "requirements").glob("*.txt")}
+
+
+def git(root: Path, *arguments: str) -> bytes:
+    """What git prints; nothing where it fails. Raises UsageError where there is no git."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, timeout=GIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"git does not run ({error}); a gate needs it for the base") from error
+    return done.stdout if done.returncode == 0 else b""
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,0 +1,96 @@
+"""Verdicts for machines and for pull requests: CSV, JSON, Markdown, and JUnit whose failures are the red cases."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from bench import results
+from bench.results import Verdict
+from bench.verdicts import INCONCLUSIVE, MISSING, RED, conclusion, exit_code, percent
+
+GITHUB_VARIABLE = "GITHUB_STEP_SUMMARY"
+UNPRINTABLE = re.compile(
+    r"[^\t\x20-\ud7ff\ue000-\ufffd]"
+)  # what XML 1.0 has no way to say, in the last words of a crash
+HEADINGS = ("case", "verdict", "step, head / base", "95 % interval", "by total time", "could have seen", "why")
+
+
+def write(folder: Path, verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bool) -> None:
+    """Every form of the verdicts into the folder, and the Markdown to GitHub's summary where there is one."""
+    results.write_rows(folder, Verdict, verdicts)
+    results.write_json(folder / "verdicts.json", as_json(verdicts, notes, allow_missing))
+    text = markdown(verdicts, notes, allow_missing)
+    results.write_text(folder / "summary.md", text)
+    results.write_text(folder / "junit.xml", junit(verdicts))
+    github = os.environ.get(GITHUB_VARIABLE)
+    if github:
+        try:
+            with open(github, "a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise results.ResultsError(f"{github}: cannot be written ({error.strerror}); {folder} is") from error
+
+
+def as_json(verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bool) -> dict[str, Any]:
+    """The conclusion, the exit code and every column of every verdict; what no number can say is null."""
+    rows = [{name: None if value == math.inf else value for name, value in asdict(one).items()} for one in verdicts]
+    return {
+        "conclusion": conclusion(verdicts, allow_missing),
+        "exit_code": exit_code(verdicts, allow_missing),
+        "notes": list(notes),
+        "verdicts": rows,
+    }
+
+
+def cells(verdict: Verdict) -> tuple[str, ...]:
+    """One verdict as a reader sees it, under HEADINGS."""
+    ratio, low, high = verdict.ratio, verdict.ratio_low, verdict.ratio_high
+    seen = verdict.resolves
+    return (
+        verdict.case,
+        verdict.verdict + (" (by the control)" if verdict.basis == "control" else ""),
+        "" if ratio is None else percent(ratio),
+        "" if low is None or high is None else f"{percent(low)} to {percent(high)}",
+        "" if verdict.total_ratio is None else percent(verdict.total_ratio),
+        "" if seen is None else f"{seen:+.1%}" if seen < 10 else "nothing",
+        verdict.reason,
+    )
+
+
+def markdown(verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bool) -> str:
+    """A table for a pull request."""
+    lines = [f"### lenet-bench: {conclusion(verdicts, allow_missing)}", ""]
+    lines += [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
+    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in cells(one))} |" for one in verdicts]
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
+
+
+def junit(verdicts: Sequence[Verdict]) -> str:
+    """One test case per case: red is a failure, missing an error, inconclusive is skipped."""
+    kinds = {**dict.fromkeys(RED, "failure"), MISSING: "error", INCONCLUSIVE: "skipped"}
+    counts = {kind: sum(kinds.get(one.verdict) == kind for one in verdicts) for kind in ("failure", "error", "skipped")}
+    suite = ElementTree.Element(
+        "testsuite",
+        name="lenet-bench",
+        tests=str(len(verdicts)),
+        failures=str(counts["failure"]),
+        errors=str(counts["error"]),
+        skipped=str(counts["skipped"]),
+    )
+    for one in verdicts:
+        case = ElementTree.SubElement(suite, "testcase", classname="lenet-bench", name=one.case)
+        if one.verdict in kinds:
+            ElementTree.SubElement(
+                case, kinds[one.verdict], message=UNPRINTABLE.sub("?", f"{one.verdict}: {one.reason}")
+            )
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"

@@ -1,0 +1,84 @@
+"""From looks to verdicts: what a gate or a comparison of two runs says of each case, and its exit code.
+
+A slowdown is red only if two looks at fresh processes suspect it. A case in which a slowdown of 5 %
+could have gone unseen is inconclusive, never green.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+from bench.estimates import MARGIN, Look
+from bench.results import Verdict
+
+SLOWER, MISMATCH, MISSING, INCONCLUSIVE, HELD, FASTER = (
+    "slower",
+    "mismatch",
+    "missing",
+    "inconclusive",
+    "ok",
+    "faster",
+)
+RED = (SLOWER, MISMATCH)
+FIRST_LOOK = ("ratio", "ratio_low", "ratio_high", "total_ratio", "bound", "pair_sd", "resolves")
+SECOND_LOOK = ("second_ratio", "second_total_ratio", "second_bound", "second_resolves")
+
+
+def judge(first: Look | None, second: Look | None = None, looks: int = 2) -> tuple[str, str]:
+    """The verdict and why, of up to two looks; where `looks` is 1, the first one decides alone."""
+    if first is None:
+        return INCONCLUSIVE, "no pair of processes was measured"
+    last = second or first
+    if first.suspect and (looks == 1 or (second is not None and second.suspect)):
+        return SLOWER, (
+            f"{percent(last.ratio.value)} by the median round, {percent(last.total.value)} by total time; "
+            f"more than {last.bound - 1:.1%} slower with 99 % confidence"
+            + (", in two looks at fresh processes" if looks == 2 else "")
+        )
+    if first.suspect and second is None:
+        return INCONCLUSIVE, "suspected of being slower, and not measured again"
+    if not last.conclusive:
+        smallest = f"{last.resolves:.0%}" if last.resolves < 10 else "of any size"
+        return INCONCLUSIVE, f"a slowdown {'below ' if last.resolves < 10 else ''}{smallest} could have gone unseen"
+    if first.suspect:
+        return HELD, f"suspected at first ({percent(first.ratio.value)}), not again at fresh processes"
+    if last.ratio.high is not None and last.ratio.high < 1 / (1 + MARGIN):
+        return FASTER, ""
+    return HELD, ""
+
+
+def look_fields(first: Look | None, second: Look | None) -> dict[str, float | int | None]:
+    """The columns of a verdict that tell of the looks."""
+    blank: dict[str, float | int | None] = {"passes": 0, "second_passes": 0}
+    blank.update(dict.fromkeys(FIRST_LOOK + SECOND_LOOK))
+    if first is not None:
+        spread = None if math.isnan(first.spread) else first.spread
+        values = (first.ratio.value, first.ratio.low, first.ratio.high, first.total.value, first.bound)
+        blank.update(zip(FIRST_LOOK, (*values, spread, first.resolves)), passes=first.passes)
+    if second is not None:
+        values_again = (second.ratio.value, second.total.value, second.bound, second.resolves)
+        blank.update(zip(SECOND_LOOK, values_again), second_passes=second.passes)
+    return blank
+
+
+def exit_code(verdicts: Collection[Verdict], allow_missing: bool) -> int:
+    """1 slower or another network, 4 a case is missing, 3 inconclusive, 0 all held; the first that applies."""
+    said = {verdict.verdict for verdict in verdicts}
+    if said & set(RED):
+        return 1
+    if MISSING in said and not (allow_missing and said != {MISSING}):
+        return 4
+    return 3 if INCONCLUSIVE in said else 0
+
+
+def conclusion(verdicts: Sequence[Verdict], allow_missing: bool) -> str:
+    """One line for all cases."""
+    counts = {word: sum(one.verdict == word for one in verdicts) for word in dict.fromkeys(v.verdict for v in verdicts)}
+    words = {0: "held", 1: "red", 3: "inconclusive", 4: "incomplete"}[exit_code(verdicts, allow_missing)]
+    return f"{words}: " + ", ".join(f"{count} {word}" for word, count in counts.items())
+
+
+def percent(ratio: float) -> str:
+    """1.05 as `+5.0 %`."""
+    return f"{ratio - 1:+.1%}"

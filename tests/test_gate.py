@@ -1,0 +1,168 @@
+"""The gate as CI runs it: a repository of its own, a base, a head with something planted, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.results import Process, Round, Verdict, read_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+ARGUMENTS = ("--backend", "numpy", "--mode", "im2col", "--python", f"numpy={sys.executable}", "--data", "synthetic")
+NUMPY = Path("backends/lenet_numpy.py")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(folder: Path, message: str) -> str:
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", message)
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Two commits: one without the suite, then this working tree's suite."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / ".gitignore").write_text("__pycache__/\nresults/\ntmp/\n")
+    commit(folder, "nothing yet")
+    for name in ("backends", "bench"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    commit(folder, "the suite")
+    return folder
+
+
+def gate(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    (folder / "tmp").mkdir(exist_ok=True)
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        "TMPDIR": str(folder / "tmp"),
+        "LENET_BENCH_ENVIRONMENTS": str(folder / "none"),
+        **environment,
+    }
+    command = [sys.executable, "-m", "bench.cli", "gate", *arguments]
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=600)
+
+
+def plant(folder: Path, old: str, new: str) -> None:
+    text = (folder / NUMPY).read_text()
+    assert text.count(old) == 1, old
+    (folder / NUMPY).write_text(text.replace(old, new))
+
+
+def verdict_of(folder: Path) -> Verdict:
+    (run,) = (folder / "results").iterdir()
+    (verdict,) = read_rows(run, Verdict)
+    return verdict
+
+
+def test_a_doubled_step_is_red_in_every_form(repository: Path) -> None:
+    base = git(repository, "rev-parse", "HEAD")
+    plant(
+        repository,
+        "        self.network.backward(stages, gradient)\n",
+        "        self.network.backward(self.network.forward(images), gradient.copy())\n"
+        "        self.network.backward(stages, gradient)\n",
+    )
+    head = commit(repository, "twice the work")
+    done = gate(repository, "--base", "HEAD~1", "--passes", "3", "--seed", "1", *ARGUMENTS)
+    assert done.returncode == 1, done.stdout + done.stderr
+    verdict = verdict_of(repository)
+    assert (verdict.verdict, verdict.base, verdict.head) == ("slower", base[:12], head[:12])
+    assert verdict.ratio is not None and 1.5 < verdict.ratio < 2.5
+    assert verdict.second_ratio is not None and (verdict.passes, verdict.second_passes) == (3, 3)
+    assert "red: 1 slower" in done.stdout
+    (run,) = (repository / "results").iterdir()
+    assert {p.name for p in run.iterdir()} == {
+        *("rounds.csv", "processes.csv", "verdicts.csv", "verdicts.json", "summary.md", "junit.xml", "machine.json"),
+    }
+    assert json.loads((run / "verdicts.json").read_text())["exit_code"] == 1
+    processes = read_rows(run, Process)
+    assert {p.case.rsplit("-", 1)[1] for p in processes if p.case.startswith("numpy")} == {"base", "head"}
+    assert len(processes) == 6 * 3  # two sides and the control
+    orders = [
+        [r.case[-4:] for r in read_rows(run, Round) if r.sweep == s and r.case.startswith("numpy")] for s in (0, 1)
+    ]
+    assert all(set(order) == {"base", "head"} for order in orders)
+    assert git(repository, "status", "--porcelain") == ""
+
+
+def test_identical_code_is_not_red(repository: Path) -> None:
+    done = gate(repository, "--base", "HEAD", "--passes", "2", "--seed", "2", *ARGUMENTS)
+    assert done.returncode in (0, 3), done.stdout + done.stderr
+    assert verdict_of(repository).verdict in ("ok", "inconclusive")
+
+
+def test_another_network_at_the_head_is_a_mismatch(repository: Path) -> None:
+    plant(repository, "dtype, setup.learning_rate)", "dtype, 2 * setup.learning_rate)")
+    commit(repository, "twice the learning rate")
+    done = gate(repository, "--base", "HEAD~1", "--passes", "2", *ARGUMENTS)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert verdict_of(repository).verdict == "mismatch"
+
+
+def test_a_mode_that_the_base_does_not_have_is_missing(repository: Path) -> None:
+    contents = repository / "backends" / "__init__.py"
+    contents.write_text(contents.read_text().replace('"im2col"', '"unrolled"'))
+    plant(repository, '"im2col":', '"unrolled":')
+    commit(repository, "another name")
+    arguments = [one.replace("im2col", "unrolled") for one in ARGUMENTS]
+    for extra, code in (([], 4), (["--allow-missing"], 4)):  # nothing at all was compared
+        done = gate(repository, "--base", "HEAD~1", *arguments, *extra)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "no mode unrolled of numpy" in done.stdout
+
+
+def test_bad_input_is_one_line_and_nothing_is_written(repository: Path) -> None:
+    def refused(words: str, *arguments: str) -> None:
+        done = gate(repository, *arguments, *ARGUMENTS)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert words in done.stderr
+        assert not (repository / "results").exists()
+
+    refused("needs a base")
+    refused("'nonsense' is no revision", "--base", "nonsense")
+    refused("'--help' is no revision", "--base=--help")
+    refused("the suite was not there yet", "--base", "HEAD~1")
+    refused("unknown backend 'caffe'", "--base", "HEAD", "--backend", "caffe")
+    refused("not of the form backend=PATH", "--base-python", "numpy")
+
+    requirements = repository / "backends" / "requirements" / "numpy.txt"
+    text = requirements.read_text()
+    requirements.write_text(text + "pygal\n")
+    refused("numpy.txt is not committed", "--base", "HEAD")
+    refused("requirements of numpy differ", "--base", "HEAD", "--allow-dirty")
+    assert requirements.read_text() == text + "pygal\n"
+    requirements.write_text(text)
+
+    (repository / "backends" / "new.py").write_text("")
+    refused("new.py is not committed", "--base", "HEAD")
+    shutil.rmtree(repository / ".git")
+    refused("is no git repository", "--base", "HEAD")
+
+
+def test_a_base_whose_table_of_contents_cannot_be_read_is_refused(repository: Path) -> None:
+    contents = repository / "backends" / "__init__.py"
+    text = contents.read_text()
+    contents.write_text("import nothing_of_that_name\n")
+    commit(repository, "broken")
+    contents.write_text(text)
+    commit(repository, "mended")
+    done = gate(repository, "--base", "HEAD~1", *ARGUMENTS)
+    assert done.returncode == 2
+    assert "nothing_of_that_name" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

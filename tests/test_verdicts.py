@@ -1,0 +1,169 @@
+"""Verdicts on made-up rounds: what is red, what is not, and what nobody could have seen."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from bench import summary
+from bench.estimates import Look, look_at_pairs, look_at_runs, smallest_caught
+from bench.results import Round, Verdict, read_rows
+from bench.verdicts import exit_code, judge, look_fields
+
+ONE = Round("case", 1, 0, 0, 0, 1, 128, 0.01, 0.01, 0.0, 0, 0)
+
+
+def side(random: np.random.Generator, slowdown: float, spread: float, passes: int, every: int = 1) -> list[Round]:
+    """Rounds of one side: a process's own speed varies by `spread`, a round's by 1 %; every so manieth is slowed."""
+    made = []
+    for number in range(1, passes + 1):
+        own = math.exp(random.normal(0, spread))
+        for sweep in range(50):
+            slow = 1 + slowdown if sweep % every == 0 else 1.0
+            seconds = 0.01 * own * slow * math.exp(random.normal(0, 0.01))
+            made.append(replace(ONE, pass_number=number, sweep=sweep, round=sweep, seconds=seconds))
+    return made
+
+
+def look(seed: int, slowdown: float, spread: float = 0.008, passes: int = 8, every: int = 1) -> Look:
+    random = np.random.default_rng(seed)
+    base = side(random, 0.0, spread / math.sqrt(2), passes)
+    head = side(random, slowdown, spread / math.sqrt(2), passes, every)
+    found = look_at_pairs(head, base, {(one.pass_number, one.sweep) for one in base})
+    assert found is not None
+    return found
+
+
+def twice(seed: int, slowdown: float, **how: float) -> str:
+    """The gate's rule: a second look at what the first suspects."""
+    first = look(2 * seed, slowdown, **how)  # type: ignore[arg-type]
+    second = look(2 * seed + 1, slowdown, **how) if first.suspect else None  # type: ignore[arg-type]
+    return judge(first, second)[0]
+
+
+def test_identical_code_is_never_red_and_mostly_conclusive() -> None:
+    words = [twice(seed, 0.0) for seed in range(200)]
+    assert "slower" not in words
+    assert words.count("ok") >= 190
+
+
+@pytest.mark.parametrize("spread", [0.008, 0.016])
+def test_five_percent_is_red_nine_times_in_ten_or_inconclusive(spread: float) -> None:
+    words = [twice(seed, 0.05, spread=spread) for seed in range(200)]
+    assert words.count("slower") / (200 - words.count("inconclusive")) >= 0.9
+    assert words.count("ok") + words.count("faster") <= 20
+
+
+def test_ten_percent_is_always_red() -> None:
+    assert {twice(seed, 0.10) for seed in range(100)} == {"slower"}
+
+
+def test_a_doubled_cost_every_tenth_round_is_red_through_total_time() -> None:
+    assert {twice(seed, 1.0, every=10) for seed in range(50)} == {"slower"}
+    assert look(0, 1.0, every=10).ratio.value < 1.02  # the median does not see it
+
+
+def test_a_wide_spread_is_inconclusive_and_never_green() -> None:
+    words = [twice(seed, 0.0, spread=0.05) for seed in range(50)]
+    assert words.count("inconclusive") >= 48  # eight pairs may look calmer than they are
+    assert "slower" not in words
+
+
+def test_much_faster_is_said() -> None:
+    assert judge(look(0, -0.10)) == ("faster", "")
+
+
+def test_a_suspicion_that_is_not_confirmed_is_told_and_not_red() -> None:
+    word, reason = judge(look(0, 0.08), look(1, 0.0))
+    assert word == "ok"
+    assert "not again" in reason
+    assert judge(look(0, 0.08), None)[0] == "inconclusive"
+
+
+def test_no_pair_is_inconclusive() -> None:
+    assert look_at_pairs([], [], set()) is None
+    assert judge(None)[0] == "inconclusive"
+
+
+def test_more_power_needs_a_larger_slowdown() -> None:
+    assert 0.02 < smallest_caught(0.008, 8) < smallest_caught(0.008, 8, 0.95) < smallest_caught(0.016, 8, 0.95) < 0.05
+    assert smallest_caught(0.008, 1) == math.inf
+
+
+def test_two_runs_without_turns_are_compared_by_welch() -> None:
+    random = np.random.default_rng(0)
+    base, head = (np.exp(random.normal(level, 0.005, 8)).tolist() for level in (0.0, 0.1))
+    found = look_at_runs(head, base, (head, base))
+    assert found.ratio.value == pytest.approx(math.exp(0.1), rel=0.01)
+    assert found.suspect
+    assert found.conclusive
+    assert judge(found, looks=1)[0] == "slower"
+    assert not look_at_runs(base, base, (base, base)).suspect
+    assert look_at_runs(head[:1], base, (head[:1], base)).resolves == math.inf
+
+
+def row(word: str, **fields: object) -> Verdict:
+    blank = Verdict(
+        "run",
+        "now",
+        "numpy-im2col",
+        "a",
+        "b",
+        "1",
+        "1",
+        "turns",
+        word,
+        "why | \x1b[31m",
+        **look_fields(None, None),
+        base_step_us=1.0,
+        head_step_us=None,
+    )  # type: ignore[arg-type]
+    return replace(blank, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("words", "allow_missing", "code"),
+    [
+        (["ok", "faster"], False, 0),
+        (["ok", "inconclusive"], False, 3),
+        (["ok", "missing", "inconclusive"], False, 4),
+        (["ok", "missing"], True, 0),
+        (["missing"], True, 4),
+        (["missing", "slower", "inconclusive"], True, 1),
+        (["mismatch", "ok"], False, 1),
+    ],
+)
+def test_exit_codes(words: list[str], allow_missing: bool, code: int) -> None:
+    assert exit_code([row(word) for word in words], allow_missing) == code
+
+
+def test_every_form_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    github = tmp_path / "github.md"
+    github.write_text("before\n")
+    monkeypatch.setenv(summary.GITHUB_VARIABLE, str(github))
+    words = ["slower", "mismatch", "missing", "inconclusive", "ok", "faster"]
+    rows = [row(word, resolves=math.inf) for word in words]
+    summary.write(tmp_path, rows, ["a note"], False)
+
+    assert read_rows(tmp_path, Verdict) == rows
+    told = json.loads((tmp_path / "verdicts.json").read_text())
+    assert [one["verdict"] for one in told["verdicts"]] == words
+    assert (told["exit_code"], told["verdicts"][0]["resolves"]) == (1, None)
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors"), suite.get("skipped")) == (
+        "6",
+        "2",
+        "1",
+        "1",
+    )
+    assert [len(case) for case in suite] == [1, 1, 1, 1, 0, 0]
+    text = (tmp_path / "summary.md").read_text()
+    assert github.read_text() == "before\n" + text
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in table} == {len(summary.HEADINGS) + 1}
