@@ -24,6 +24,8 @@ import numpy as np
 from backends import Entry
 from backends.lenet import VARIANTS, step_multiply_adds
 from bench import data, environments, results
+from bench.benchmark_json import FILE as BENCHMARK_FILE
+from bench.benchmark_json import benchmark_json
 from bench.cases import Case, impossible
 from bench.conductor import Conductor, Outcome, Plan, shared_cpus, told_in
 from bench.control import FLOPS, control_of
@@ -32,6 +34,7 @@ from bench.estimates import (
     MOST_DRIFT,
     MOST_WAITED,
     Interval,
+    by_case,
     calm_sweeps,
     disturbed_passes,
     drift,
@@ -140,6 +143,8 @@ class Run:
         results.write_rows(self.folder, Process, flagged)
         results.write_rows(self.folder, Throughput, rows)
         results.write_rows(self.folder, Comparison, self.comparisons())
+        kept = benchmark_json(self.request.cases, by_case(self.rounds), self.machine, self.utc)
+        results.write_json(self.folder / BENCHMARK_FILE, kept)
         return rows
 
     def passes(self) -> set[int]:

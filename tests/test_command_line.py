@@ -75,7 +75,22 @@ def test_a_run_prints_a_table_and_writes_a_complete_folder(run: tuple[Path, subp
         "equivalence.csv",
         "shapes.csv",
         "machine.json",
+        "benchmark.json",
     }
+
+
+def test_pytest_benchmark_opens_the_run(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = run
+    file = only_run(folder) / "benchmark.json"
+    (row,) = read_rows(only_run(folder), Throughput)
+    (benchmark,) = json.loads(file.read_text())["benchmarks"]
+    assert benchmark["stats"]["rounds"] == row.rounds
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", str(file), "--histogram", str(folder / "picture")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert benchmark["name"] in done.stdout
+    (picture,) = folder.glob("picture*.svg")
+    assert "im2col" in picture.read_text()
 
 
 def test_every_row_has_its_proof_columns(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
