@@ -56,10 +56,10 @@ def check(
 
 def left_undone(trainer: Trainer, one: Any, clock: Callable[[], float]) -> float:
     """What reading the weights costs after a step, beyond what it costs when idle, relative to the step."""
-    trainer.wait(trainer.train(one))
+    first = duration(lambda: trainer.wait(trainer.train(one)), clock)
     trainer.weights()
     idle, steps, reads = [], [], []
-    for _ in range(repeats(duration(lambda: trainer.wait(trainer.train(one)), clock))):
+    for _ in range(repeats(first)):
         trainer.weights()
         idle.append(duration(trainer.weights, clock))
         steps.append(duration(lambda: trainer.wait(trainer.train(one)), clock))
@@ -71,10 +71,10 @@ def left_undone(trainer: Trainer, one: Any, clock: Callable[[], float]) -> float
 def twice(trainer: Trainer, chunk: Any, double: Any, clock: Callable[[], float]) -> float:
     """The shortest time of the double chunk over the shortest of the single one."""
     single = [duration(lambda: trainer.wait(trainer.train(chunk)), clock)]
-    doubled = []
-    for _ in range(repeats(3 * single[0])):
-        doubled.append(duration(lambda: trainer.wait(trainer.train(double)), clock))
+    doubled = [duration(lambda: trainer.wait(trainer.train(double)), clock)]
+    for _ in range(repeats(3 * single[0]) - 1):
         single.append(duration(lambda: trainer.wait(trainer.train(chunk)), clock))
+        doubled.append(duration(lambda: trainer.wait(trainer.train(double)), clock))
     return min(doubled) / min(single)
 
 

@@ -61,7 +61,7 @@ AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="a case on o
 
 MINUTES = 5.0
 QUICK_PASSES, QUICK_MINUTES = 2, 1.4
-QUICK_PLAN = Plan(sweeps=30, case_seconds=1.5, fewest_rounds=2)
+QUICK_PLAN = Plan(sweeps=15, case_seconds=1.5, fewest_rounds=2)
 
 
 @app.command()

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -184,9 +185,7 @@ class Conductor:
             try:
                 self._start_all(cases, workers, Path(scratch), address, token, arrivals)
                 self._sweep([worker for worker in workers if worker.outcome is None])
-                for worker in workers:
-                    if worker.outcome is None:
-                        self._collect(worker, number)
+                self._collect([worker for worker in workers if worker.outcome is None], number)
             finally:
                 for worker in workers:
                     worker.end("failed", "the run was interrupted")
@@ -282,9 +281,19 @@ class Conductor:
                     worker.turns.append({**done, "order": self.order, "sweep": sweep})
                     self.order += 1
 
-    def _collect(self, worker: Worker, number: int) -> None:
-        """The last turn: what the worker measured becomes its outcome."""
-        worker.say({"says": "go"})
+    def _collect(self, workers: Sequence[Worker], number: int) -> None:
+        """The last turn, everybody's at once, as many as the CPUs allow: there are no rounds left to disturb."""
+        waiting, finishing = list(workers), deque[Worker]()
+        while waiting or finishing:
+            while waiting and (cpus := free_cpus(waiting[0].case.threads, finishing)):
+                worker = waiting.pop(0)
+                worker.cpus = cpus
+                worker.say({"says": "go", "cpus": cpus})
+                finishing.append(worker)
+            self._take_home(finishing.popleft(), number)
+
+    def _take_home(self, worker: Worker, number: int) -> None:
+        """What the worker measured becomes its outcome."""
         message = worker.hear("finished", self._patience(worker))
         if not message:
             return

@@ -72,7 +72,9 @@ class Turns:
 
     def after_rounds(self) -> None:
         """Wait for the last turn: what follows the rounds must not disturb those of others."""
-        receive(self.connection)
+        grant = receive(self.connection)
+        if grant.get("cpus"):
+            ground.pin(set(grant["cpus"]))
 
     def finished(self, record: dict[str, Any]) -> None:
         send(self.connection, {"says": "finished", "record": record})

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.results import Process, Round, Verdict, read_rows
+from tests import fake
 
 ROOT = Path(__file__).resolve().parent.parent
 ARGUMENTS = ("--backend", "numpy", "--mode", "im2col", "--python", f"numpy={sys.executable}", "--data", "synthetic")
@@ -166,3 +167,20 @@ def test_a_base_whose_table_of_contents_cannot_be_read_is_refused(repository: Pa
     assert done.returncode == 2
     assert "nothing_of_that_name" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_two_interpreters_of_a_third_party_on_the_same_code(tmp_path: Path) -> None:
+    """As who makes a framework would use it: one backend, installed twice."""
+    pythons = []
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        pythons.append(fake.install(tmp_path / name))
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")}
+    sides = ["--base-python", f"fake={pythons[0]}", "--python", f"fake={pythons[1]}"]
+    command = [sys.executable, "-m", "bench.cli", "gate", *sides, "--mode", "good", "--passes", "2"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode in (0, 3), done.stdout + done.stderr
+    verdict = verdict_of(tmp_path)
+    assert (verdict.base_version, verdict.head_version) == ("1.0", "1.0")
+    assert str(pythons[0]) in verdict.base
