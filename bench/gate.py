@@ -197,19 +197,21 @@ def resolved(look: Look | None) -> bool:
 
 def look_for_environments(gate: Gate) -> dict[Case, Path]:
     """The interpreter of both copies of every case; a case that one side cannot run is missing."""
-    modes = {side.label: modes_of(side.source) for side in (gate.base, gate.head)}
     interpreters = {}
-    for case in gate.terms.cases:
-        entry = gate.registry[case.backend]
-        for copy, side in ((BASE, gate.base), (HEAD, gate.head)):
-            elsewhere = case.backend in side.interpreters
+    for copy, side in ((BASE, gate.base), (HEAD, gate.head)):
+        modes = modes_of(side.source)
+        found: dict[tuple[str, str], environments.Environment] = {}
+        for case in gate.terms.cases:
+            entry, place = gate.registry[case.backend], (case.backend, case.device)
             reason = impossible(case, entry)
-            if not reason and not elsewhere and case.mode not in modes[side.label].get(case.backend, []):
+            own = modes.get(case.backend, [case.mode] if case.backend in side.interpreters else [])
+            if not reason and case.mode not in own:
                 reason = f"there is no mode {case.mode} of {case.backend} at {side.label}"
             if not reason:
-                found = environments.find(entry, case.device, side.interpreters)
-                reason = found.reason
-                interpreters[replace(case, copy=copy)] = found.python
+                if place not in found:
+                    found[place] = environments.find(entry, case.device, side.interpreters)
+                reason = found[place].reason
+                interpreters[replace(case, copy=copy)] = found[place].python
             if reason:
                 gate.add(case, Outcome(replace(case, copy=copy), "unavailable", reason), 0)
     return interpreters
