@@ -20,7 +20,7 @@ from backends.interface import Trainer
 ATTEMPTS = 4
 LEFT_UNDONE = 0.25
 TWICE = (1.5, 3.0)
-BUDGET_SECONDS, MOST_REPEATS = 0.5, 9
+BUDGET_SECONDS, MOST_REPEATS = 0.5, 6
 
 
 class NotWaiting(Exception):

@@ -34,8 +34,9 @@ from bench import ground, turns
 from bench.cases import Case
 from bench.control import controls_for, is_control
 from bench.environments import SOURCE_ROOT
+from bench.lesson import write_lesson
 from bench.results import Round
-from bench.subject import Slowdown
+from bench.subject import Slowdown, first_lesson
 from bench.worker import Order, write_order
 
 POLL_SECONDS = 0.05
@@ -235,7 +236,8 @@ class Conductor:
         folder.mkdir()
         order = folder / "order.json"
         data = "" if is_control(case) else str(self.folders[case.variant])
-        write_order(order, Order(case, self.data, data, tuple(cpus), self.slowdowns.get(case)))
+        lesson = "" if is_control(case) or case in self.plain else self._lesson(case)
+        write_order(order, Order(case, self.data, data, tuple(cpus), self.slowdowns.get(case), lesson))
         python = sys.executable if is_control(case) else str(self.interpreters[case])
         source = self.sources.get(case, SOURCE_ROOT)
         command = [python, "-m", "pytest", "-c", str(source / "bench" / "pytest.ini")]
@@ -263,6 +265,20 @@ class Conductor:
                 start_new_session=sys.platform != "win32",
             )
         return Worker(case, process, log, cpus)
+
+    def _lesson(self, case: Case) -> str:
+        """A file with what the reference makes of the case's first steps, written beside the data once.
+
+        None where a case runs other sources whose network may be another: it works that out itself.
+        """
+        network = Path("backends", "lenet.py")
+        own = self.sources.get(case, SOURCE_ROOT)
+        if (own / network).read_bytes() != (SOURCE_ROOT / network).read_bytes():
+            return ""
+        path = self.folders[case.variant] / f"lesson-b{case.batch_size}.npz"
+        if not path.exists():
+            write_lesson(path, first_lesson(case))
+        return str(path)
 
     def _sweep(self, workers: list[Worker]) -> None:
         """Grant rounds, then turns: in every sweep one per worker, in random order."""

@@ -164,7 +164,7 @@ def measure(
     gate: Gate, conductor: Conductor, cases: Sequence[Case], number: int, progress: Callable[[str], None]
 ) -> None:
     """Passes of the first look (0) or the second (1); a case that is resolved takes part no longer."""
-    began, longest = time.monotonic(), 0.0
+    began, per_case = time.monotonic(), 0.0
     fewest = gate.terms.passes or FEWEST_PASSES
     live, done = list(cases), 0
     while live:
@@ -176,7 +176,7 @@ def measure(
         both = [replace(case, copy=copy) for case in live for copy in (BASE, HEAD)]
         for outcome in conductor.run_pass(both, pass_number):
             gate.add(replace(outcome.case, copy=""), outcome, pass_number)
-        longest = max(longest, time.monotonic() - pass_began)
+        per_case = max(per_case, (time.monotonic() - pass_began) / len(live))
         gate.write()
         live = [case for case in live if case not in gate.missing]
         for case in live:
@@ -187,7 +187,7 @@ def measure(
             return
         if done >= fewest:
             live = [case for case in live if not resolved(gate.looks[number].get(case))]
-            if time.monotonic() - began + longest > 60 * gate.terms.max_minutes:
+            if time.monotonic() - began + per_case * len(live) > 60 * gate.terms.max_minutes:
                 return
 
 

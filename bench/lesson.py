@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -42,6 +43,30 @@ class Lesson:
 def teach(variant: Variant, batch_size: int, checkpoints: tuple[int, ...], learning_rate: float) -> Lesson:
     """The lesson for a trainer that starts where every trainer starts."""
     return lesson_from(Reference(variant, learning_rate), batch_size, checkpoints)
+
+
+def write_lesson(path: Path, lesson: Lesson) -> None:
+    """For processes that have the same to learn: the reference takes half a second, and a run has many."""
+    stages = {f"stage {name}": value for name, value in lesson.stages.items()}
+    weights = {f"weights {step} {name}": v for step, own in lesson.weights.items() for name, v in own.items()}
+    with path.open("wb") as file:
+        arrays = {"images": lesson.images, "labels": lesson.labels, "losses": lesson.losses, **stages, **weights}
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def read_lesson(path: Path) -> Lesson:
+    """The inverse."""
+    stages: dict[str, np.ndarray] = {}
+    weights: dict[int, dict[str, np.ndarray]] = {}
+    with np.load(path) as file:
+        for key in file.files:
+            kind, _, name = key.partition(" ")
+            if kind == "stage":
+                stages[name] = file[key]
+            elif kind == "weights":
+                step, _, name = name.partition(" ")
+                weights.setdefault(int(step), {})[name] = file[key]
+        return Lesson(file["images"], file["labels"], file["losses"], stages, weights)
 
 
 def lesson_from(reference: Reference, batch_size: int, checkpoints: tuple[int, ...]) -> Lesson:

@@ -31,7 +31,7 @@ from bench.cases import Case
 from bench.control import MatrixProduct, is_control
 from bench.data import Dataset
 from bench.equivalence import compare_again, compare_training
-from bench.lesson import has_kinks, lesson_from, same_again, teach
+from bench.lesson import Lesson, has_kinks, lesson_from, read_lesson, same_again, teach
 from bench.reference import Reference
 
 ROUND_SECONDS = {"cpu": 0.010, "cuda": 0.020}
@@ -76,10 +76,11 @@ def load(backend: str) -> ModuleType:
     return backends.load(entry)
 
 
-def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None) -> Subject:
+def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None, lesson: str = "") -> Subject:
     """Import, build, prove against the reference, warm up, check that it waits, and fill a round with steps.
 
-    `slowdown` adds exact extra time to every round: what a self-check looks for. Raises Missing,
+    `slowdown` adds exact extra time to every round: what a self-check looks for; `lesson` is a file with what
+    the reference makes of this case's first steps, else it is worked out here. Raises Missing,
     Unsupported, Mismatch, NotWaiting or Broken.
     """
     if is_control(case):
@@ -97,7 +98,8 @@ def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None) -> S
     record["build_s"] = time.perf_counter() - started
     record["weights_sha256"] = weights_sha256(trainer.weights())
 
-    calls = prove(trainer, case, record)
+    taught = read_lesson(Path(lesson)) if lesson else first_lesson(case)
+    calls = prove(trainer, case, taught, record)
     device = trainer.device()
     if device.split(":")[0] != case.device:
         raise Broken(f"the weights live on {device}, not on {case.device}")
@@ -136,7 +138,12 @@ def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None) -> S
     return Subject(timed, run, steps, steps * case.batch_size, step, close)
 
 
-def prove(trainer: Trainer, case: Case, record: dict[str, Any]) -> list[float]:
+def first_lesson(case: Case) -> Lesson:
+    """What every process of a case has to match before it is timed, at the batch size that is timed."""
+    return teach(VARIANTS[case.variant], case.batch_size, PROOF_CHECKPOINTS, case.setup().learning_rate)
+
+
+def prove(trainer: Trainer, case: Case, lesson: Lesson, record: dict[str, Any]) -> list[float]:
     """Match the reference at the batch size that will be timed; the seconds of each submission. Raises Mismatch."""
     variant = VARIANTS[case.variant]
     calls: list[float] = []
@@ -147,7 +154,6 @@ def prove(trainer: Trainer, case: Case, record: dict[str, Any]) -> list[float]:
         calls.append(time.perf_counter() - started)
         return losses
 
-    lesson = teach(variant, case.batch_size, PROOF_CHECKPOINTS, case.setup().learning_rate)
     proof = compare_training(trainer, variant, case.precision, lesson, timed)
     proof.refuse_mismatch()
     record["first_step_s"] = calls[0]

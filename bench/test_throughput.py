@@ -22,7 +22,7 @@ LONG_ROUND_SECONDS = 0.2
 def test_throughput(benchmark: Any, order: Order, turns: Turns | None) -> None:
     order.settle()
     try:
-        subject = prepare(order.case, order.dataset(), order.slowdown)
+        subject = prepare(order.case, order.dataset(), order.slowdown, order.lesson)
     except Missing as missing:
         if turns is None:
             pytest.skip(str(missing))

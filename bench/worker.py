@@ -26,13 +26,14 @@ from bench.turns import die_with_parent
 
 @dataclass(frozen=True)
 class Order:
-    """One case and what it needs: data that the harness prepared, CPUs to stay on, an injected slowdown."""
+    """One case and what it needs: data and a lesson that the harness prepared, CPUs to stay on, a slowdown."""
 
     case: Case
     data: str = "synthetic"
     folder: str = ""
     cpus: tuple[int, ...] = ()
     slowdown: Slowdown | None = None
+    lesson: str = ""
 
     def dataset(self) -> Dataset:
         if not self.folder:
@@ -52,7 +53,9 @@ def write_order(path: Path, order: Order) -> None:
 def read_order(path: str) -> Order:
     fields = json.loads(Path(path).read_text(encoding="utf-8"))
     slowdown = Slowdown(**fields["slowdown"]) if fields["slowdown"] else None
-    return Order(Case(**fields["case"]), fields["data"], fields["folder"], tuple(fields["cpus"]), slowdown)
+    return Order(
+        Case(**fields["case"]), fields["data"], fields["folder"], tuple(fields["cpus"]), slowdown, fields["lesson"]
+    )
 
 
 def verify(order: Order) -> dict[str, Any]:

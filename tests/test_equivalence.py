@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,15 @@ from bench.equivalence import (
     compare_training,
     compare_weights,
 )
-from bench.lesson import CLOSE_TO_A_KINK, kink_distance, lesson_from, same_again, teach
+from bench.lesson import (
+    CLOSE_TO_A_KINK,
+    kink_distance,
+    lesson_from,
+    read_lesson,
+    same_again,
+    teach,
+    write_lesson,
+)
 from bench.reference import Reference
 
 VARIANT = VARIANTS["lenet5"]
@@ -83,6 +93,15 @@ def test_every_weight_moves_in_a_lesson_by_more_than_float32_rounds(name: str) -
         moved = np.linalg.norm(lesson.weights[1][key] - start)
         rounding = np.linalg.norm(start) * np.finfo(np.float32).eps
         assert moved > 100 * rounding, key
+
+
+def test_a_lesson_that_is_handed_on_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    lesson = teach(VARIANTS["tanh"], 4, (1, 2), 0.0625)
+    write_lesson(tmp_path / "lesson.npz", lesson)
+    found = read_lesson(tmp_path / "lesson.npz")
+    np.testing.assert_equal(vars(found), vars(lesson))
+    assert found.losses.dtype == lesson.losses.dtype == np.float64
+    assert list(found.stages) == list(lesson.stages)
 
 
 def test_images_of_a_lesson_lie_clear_of_kinks() -> None:
