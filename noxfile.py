@@ -119,7 +119,7 @@ def lenet_bench(session: nox.Session, command: str) -> None:
         )
         base = replace_pins(session, known.base_with, named, devices)
         if known.base:
-            base = {**environments_of(session, known.base[-1], named, devices), **base}
+            base = {**environments_of(session, known.base[-1], named, devices, base_elsewhere), **base}
         elif command == "gate" and not named:
             named = base_elsewhere | set(base)  # the other backends are the same on both sides
         replaced = replace_pins(session, vars(known)["with"], named, devices)
@@ -134,7 +134,9 @@ def lenet_bench(session: nox.Session, command: str) -> None:
     session.run(str(harness.parent / "lenet-bench"), command, *arguments, external=True)
 
 
-def environments_of(session: nox.Session, revision: str, named: set[str], devices: set[str]) -> dict[str, Path]:
+def environments_of(
+    session: nox.Session, revision: str, named: set[str], devices: set[str], elsewhere: set[str]
+) -> dict[str, Path]:
     """An environment for every backend whose requirement file was another at that revision."""
     made = {}
     for entry in BUILT_IN:
@@ -143,7 +145,8 @@ def environments_of(session: nox.Session, revision: str, named: set[str], device
             file = f"backends/requirements/{name}.txt"
             command = ["git", "-C", str(ROOT), "show", f"{revision}:./{file}"]
             text = subprocess.run(command, capture_output=True, text=True).stdout
-            if (not named or entry.name in named) and text and text != (ROOT / file).read_text(encoding="utf-8"):
+            wanted = (not named or entry.name in named) and entry.name not in elsewhere
+            if wanted and text and text != (ROOT / file).read_text(encoding="utf-8"):
                 slug = hashlib.sha256(text.encode()).hexdigest()[:8]
                 made[entry.name] = make(session, f"{name}-at-{slug}", text)
     return made

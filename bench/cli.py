@@ -57,7 +57,7 @@ Pythons = Annotated[
 Results = Annotated[Path, typer.Option("--results", help="where run folders go")]
 Deadline = Annotated[float, typer.Option("--deadline", min=1, help="seconds that a process may take to get ready")]
 
-AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="a case on one side only is no failure")]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="a case that one side does not have is no failure")]
 
 MINUTES = 5.0
 QUICK_PASSES, QUICK_MINUTES = 2, 1.4
@@ -266,7 +266,7 @@ def compare(
     verdicts, notes = comparing.compare(comparing.RunFolder.read(base), comparing.RunFolder.read(head))
     if output_folder is not None:
         results.make_writable(output_folder)
-        summary.write(output_folder, verdicts, notes, allow_missing)
+        notes += filter(None, [summary.write(output_folder, verdicts, notes, allow_missing)])
     tell(verdicts, notes, allow_missing)
 
 
@@ -315,8 +315,11 @@ def gate(
         numbers("--threads", threads),
     )
     cases = tuple(gates.worth_it(expand(selection, registry), registry, selection.modes))
+    if not cases:
+        raise UsageError("every mode of these backends is marked slow; name the one that is meant with --mode")
     terms = gates.Terms(
         cases,
+        selection,
         data,
         data_dir,
         secrets.randbits(32) if seed is None else seed,
@@ -340,10 +343,10 @@ def gate(
             told = f"interrupted: no verdict; complete passes are in {begun.folder}"
             output.print(told, highlight=False, soft_wrap=True)
             raise typer.Exit(130) from None
-    notes = [f"base {old.label}, head {new.label}", f"seed {terms.seed}, run folder {begun.folder}"]
+    notes = [*begun.notes, f"base {old.label}, head {new.label}", f"seed {terms.seed}, run folder {begun.folder}"]
     if quick:
         notes.insert(0, "--quick: advisory")
-    summary.write(begun.folder, verdicts, notes, allow_missing)
+    notes += filter(None, [summary.write(begun.folder, verdicts, notes, allow_missing)])
     tell(verdicts, notes, allow_missing)
 
 

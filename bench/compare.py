@@ -7,6 +7,7 @@ by the control that took turns with it, and its verdict says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,8 @@ from bench.estimates import (
     totals_by_pass,
     usable_rounds,
 )
-from bench.results import Equivalence, Process, ResultsError, Round, Shape, Throughput, Verdict, read_rows
-from bench.verdicts import INCONCLUSIVE, MISMATCH, MISSING, judge, look_fields
+from bench.results import FILES, Equivalence, Process, ResultsError, Round, Shape, Throughput, Verdict, read_rows
+from bench.verdicts import FAILED, INCONCLUSIVE, MISMATCH, MISSING, judge, look_fields
 
 # The machine ran at the same speed in both runs where the control's levels are that close.
 SAME_SPEED = 0.03
@@ -51,10 +52,14 @@ class RunFolder:
         if not path.is_dir():
             raise ResultsError(f"{path}: is no run folder")
         rows = {case_of(row).id: row for row in read_rows(path, Throughput)}
+        rounds = read_rows(path, Round)
+        for one in rounds:
+            if one.steps < 1 or not 0 < one.seconds < math.inf:
+                raise ResultsError(f"{path / FILES[Round]}: {one.case}: {one.steps} steps in {one.seconds} s cannot be")
         return cls(
             path,
             rows,
-            by_case(read_rows(path, Round)),
+            by_case(rounds),
             read_rows(path, Process),
             read_rows(path, Shape),
             read_rows(path, Equivalence),
@@ -90,13 +95,14 @@ def compare(base: RunFolder, head: RunFolder) -> tuple[list[Verdict], list[str]]
 def verdict(name: str, base: RunFolder, head: RunFolder) -> Verdict:
     """One case of both runs."""
     old, new = base.rows.get(name), head.rows.get(name)
+    if new is not None and any(p.case == name and p.flag == "mismatch" for p in head.processes):
+        return row_of(name, base, head, MISMATCH, f"{head.path.name}: {new.reason}")
     for run, row in ((base, old), (head, new)):
         if row is None:
             return row_of(name, base, head, MISSING, f"{run.path.name} has no such case")
-        if any(p.case == name and p.flag == "mismatch" for p in run.processes):
-            return row_of(name, base, head, MISMATCH if run is head else MISSING, f"{run.path.name}: {row.reason}")
         if row.status not in ("ok", "noisy"):
-            return row_of(name, base, head, MISSING, f"{run.path.name}: {row.status}: {row.reason}")
+            word = FAILED if row.status == "failed" else MISSING
+            return row_of(name, base, head, word, f"{run.path.name}: {row.status}: {row.reason}")
     assert old is not None and new is not None
     case = case_of(new)
     why = other_ground(old, new) or other_speed(case, base, head)

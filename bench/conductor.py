@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge, wait
 from pathlib import Path
@@ -30,6 +30,7 @@ from typing import Any
 
 import psutil
 
+from backends import lenet
 from bench import ground, turns
 from bench.cases import Case
 from bench.control import controls_for, is_control
@@ -42,6 +43,7 @@ from bench.worker import Order, write_order
 POLL_SECONDS = 0.05
 LONGEST_LAST_WORDS = 300
 SHARE_OF_MEMORY = 0.8
+NETWORK = Path(lenet.__file__).read_bytes()
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ class Conductor:
     plain: Collection[Case] = ()
     sources: Mapping[Case, Path] = field(default_factory=dict)
     order: int = 0
+    first_sweep: int = 0
 
     def run_pass(self, cases: Sequence[Case], number: int) -> list[Outcome]:
         """One outcome per case and one per control, whatever happens to their processes.
@@ -176,6 +179,7 @@ class Conductor:
         Where all processes together would not fit into memory, they run in groups, each with its controls.
         """
         outcomes: list[Outcome] = []
+        self.first_sweep = 0
         for group in groups(self.random.sample(list(cases), len(cases)), self.plan.process_bytes):
             outcomes += self._run_group([*group, *controls_for(group)], number)
         return outcomes
@@ -271,9 +275,7 @@ class Conductor:
 
         None where a case runs other sources whose network may be another: it works that out itself.
         """
-        network = Path("backends", "lenet.py")
-        own = self.sources.get(case, SOURCE_ROOT)
-        if (own / network).read_bytes() != (SOURCE_ROOT / network).read_bytes():
+        if case in self.sources and (self.sources[case] / "backends" / "lenet.py").read_bytes() != NETWORK:
             return ""
         path = self.folders[case.variant] / f"lesson-b{case.batch_size}.npz"
         if not path.exists():
@@ -294,8 +296,9 @@ class Conductor:
                 worker.say({"says": "go"})
                 done = worker.hear("done", self._patience(worker))
                 if done:
-                    worker.turns.append({**done, "order": self.order, "sweep": sweep})
+                    worker.turns.append({**done, "order": self.order, "sweep": self.first_sweep + sweep})
                     self.order += 1
+        self.first_sweep += sweeps  # those of another group are others: they do not lie next to these in time
 
     def _collect(self, workers: Sequence[Worker], number: int) -> None:
         """The last turn, everybody's at once, as many as the CPUs allow: there are no rounds left to disturb."""
@@ -342,11 +345,21 @@ class Conductor:
         return min(self.plan.deadline_seconds, max(30.0, 50 * worker.round_seconds))
 
 
-def groups(cases: Sequence[Case], process_bytes: int) -> list[Sequence[Case]]:
-    """The cases in as few groups as fit into the memory that is free now, at so much per process."""
+def groups(cases: Sequence[Case], process_bytes: int) -> list[list[Case]]:
+    """The cases in as few groups as fit into the memory that is free now, at so much per process.
+
+    Copies of one case stay together: they are there to be compared, and have to take turns.
+    """
     room = max(1, int(psutil.virtual_memory().available * SHARE_OF_MEMORY / process_bytes))
-    count = math.ceil(len(cases) / room)
-    return [cases[index::count] for index in range(count)]
+    copies: dict[Case, list[Case]] = {}
+    for case in cases:
+        copies.setdefault(replace(case, copy=""), []).append(case)
+    found: list[list[Case]] = []
+    for own in copies.values():
+        if not found or len(found[-1]) + len(own) > room:
+            found.append([])
+        found[-1] += own
+    return found
 
 
 def free_cpus(threads: int, starting: Sequence[Worker]) -> list[int]:

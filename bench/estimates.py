@@ -26,8 +26,9 @@ CALM_QUANTILE, CALM_BOUND = 0.2, 1.10
 # A pass with fewer calm sweeps is disturbed; so is one in which a case waited that share of its time for a CPU.
 FEWEST_CALM, MOST_WAITED, MOST_DRIFT = 0.3, 0.05, 0.10
 
-# A slowdown is suspected where its one-sided lower bound, at SURE, is past the margin; looked for is RESOLUTION.
-MARGIN, RESOLUTION, SURE, BOTH_LOOKS = 0.02, 0.05, 0.99, 0.95
+# A slowdown is suspected where its one-sided lower bound, at SURE, is past the margin. What a look has to be able to
+# see: RESOLUTION by the median round, TOTAL_RESOLUTION (a doubled cost of every tenth step) by total time.
+MARGIN, RESOLUTION, TOTAL_RESOLUTION, SURE, BOTH_LOOKS = 0.02, 0.05, 0.10, 0.99, 0.95
 
 Sweep = tuple[int, int]
 
@@ -149,7 +150,8 @@ class Look:
 
     `ratio` is that of the median steps, `total` that of total times, which sees stalls that come now and
     then. `bound` is the higher of their one-sided 99 % lower bounds. `resolves` is the smallest slowdown
-    that would be suspected 95 times in 100, so that two looks in a row catch it 9 times in 10.
+    that would be suspected 95 times in 100 by the median, so that two looks in a row catch it 9 times in
+    10; `total_resolves` is the same by total time, which is noisier and need not see less than 10 %.
     """
 
     passes: int
@@ -158,6 +160,7 @@ class Look:
     bound: float
     spread: float
     resolves: float
+    total_resolves: float
 
     @property
     def suspect(self) -> bool:
@@ -165,7 +168,7 @@ class Look:
 
     @property
     def conclusive(self) -> bool:
-        return self.resolves <= RESOLUTION
+        return self.resolves <= RESOLUTION and self.total_resolves <= TOTAL_RESOLUTION
 
 
 def look_at_pairs(head: Sequence[Round], base: Sequence[Round], calm: Collection[Sweep]) -> Look | None:
@@ -175,19 +178,19 @@ def look_at_pairs(head: Sequence[Round], base: Sequence[Round], calm: Collection
         return None
     passes, spread = len(medians), pair_sd(medians)
     bounds = [_one_sided(log_interval(ratios, 2 * SURE - 1)) for ratios in (medians, totals)]
-    resolves = smallest_caught(spread, passes, BOTH_LOOKS)
-    return Look(passes, log_interval(medians), log_interval(totals), max(bounds), spread, resolves)
+    resolves = [smallest_caught(pair_sd(ratios), passes, BOTH_LOOKS) for ratios in (medians, totals)]
+    return Look(passes, log_interval(medians), log_interval(totals), max(bounds), spread, *resolves)
 
 
 def look_at_runs(head: Sequence[float], base: Sequence[float], totals: tuple[Sequence[float], Sequence[float]]) -> Look:
     """Two runs that did not take turns: a value per pass of each, and their total times; Welch's t-interval."""
     if min(len(head), len(base)) < 2:
         alone = Interval(math.exp(float(np.log(head).mean() - np.log(base).mean())))
-        return Look(min(len(head), len(base)), alone, alone, 0.0, math.nan, math.inf)
+        return Look(min(len(head), len(base)), alone, alone, 0.0, math.nan, math.inf, math.inf)
     ratio, bound, resolves = _welch(head, base)
-    total, total_bound, _ = _welch(*totals)
+    total, total_bound, total_resolves = _welch(*totals)
     spread = math.sqrt(float(np.var(np.log(head), ddof=1) + np.var(np.log(base), ddof=1)))
-    return Look(min(len(head), len(base)), ratio, total, max(bound, total_bound), spread, resolves)
+    return Look(min(len(head), len(base)), ratio, total, max(bound, total_bound), spread, resolves, total_resolves)
 
 
 def _welch(head: Sequence[float], base: Sequence[float]) -> tuple[Interval, float, float]:

@@ -17,18 +17,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from backends import Entry
 from bench import environments, ground, results, revision
-from bench.cases import Case, UsageError, impossible
+from bench.cases import Case, Selection, UsageError, impossible
 from bench.conductor import Conductor, Outcome, Plan, told_in
-from bench.control import control_of
+from bench.control import control_of, controls_for, is_control
 from bench.environments import SOURCE_ROOT
 from bench.estimates import Look, calm_sweeps, look_at_pairs, step_seconds
 from bench.machine import Machine
 from bench.results import Process, Round, Verdict
 from bench.run import process_row
-from bench.verdicts import MISMATCH, MISSING, judge, look_fields
+from bench.verdicts import FAILED, MISMATCH, MISSING, judge, look_fields
 
 BASE, HEAD = "base", "head"
 FEWEST_PASSES, MOST_PASSES = 5, 12
@@ -36,10 +37,14 @@ QUICK_PASSES = 3
 # Twice the processes of a run per pass, so rounds are fewer; more passes tell more than more rounds.
 PLAN = Plan(sweeps=50, case_seconds=2.0)
 
-# Asks a tree which modes each backend has.
-MODES = """
+# Asks a tree which modes each backend has, and what its networks are.
+CONTENTS = """
 import json, backends
-print(json.dumps({e.name: [m.name for m in e.modes] for e in backends.registry().values()}))
+from backends.interface import LEARNING_RATE
+from backends.lenet import VARIANTS
+modes = {e.name: [m.name for m in e.modes] for e in backends.registry().values()}
+networks = {name: f"{variant!r}, learning rate {LEARNING_RATE!r}" for name, variant in VARIANTS.items()}
+print(json.dumps({"modes": modes, "networks": networks}))
 """
 
 
@@ -57,6 +62,7 @@ class Terms:
     """What a gate was asked for. `passes` fixes their number; None goes on until every case is resolved."""
 
     cases: tuple[Case, ...]
+    selection: Selection
     data: str
     data_dir: Path | None
     seed: int
@@ -76,7 +82,9 @@ class Gate:
     base: Side
     head: Side
     utc: str
+    gone: list[Case] = field(default_factory=list)
     missing: dict[Case, tuple[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     looks: list[dict[Case, Look]] = field(default_factory=lambda: [{}, {}])
@@ -91,9 +99,15 @@ class Gate:
         """Take in one process; a case of which one side cannot be measured is missing, or another network."""
         self.processes.append(process_row(outcome, number))
         self.rounds += outcome.rounds
-        if outcome.status != "ok":
-            word = MISMATCH if outcome.flag == "mismatch" and outcome.case.copy == HEAD else MISSING
-            self.missing.setdefault(case, (word, f"{outcome.case.copy}: {outcome.status}: {outcome.reason}"))
+        if outcome.status == "ok":
+            return
+        reason = f"{outcome.case.copy}: {outcome.status}: {outcome.reason}"
+        if is_control(case):
+            self.notes.append(f"the control of pass {number} failed, so every sweep of it counts as calm: {reason}")
+        elif outcome.flag == "mismatch" and outcome.case.copy == HEAD:
+            self.missing[case] = (MISMATCH, reason)  # worse than anything about the base
+        else:
+            self.missing.setdefault(case, (FAILED if outcome.status == "failed" else MISSING, reason))
 
     def calm(self, case: Case) -> set[tuple[int, int]]:
         name = control_of(case).id
@@ -111,12 +125,15 @@ class Gate:
         """One case's row, from everything that was measured of it."""
         first, second = self.looks[0].get(case), self.looks[1].get(case)
         word, reason = self.missing.get(case) or judge(first, second)
-        versions, steps = {}, {}
+        versions, steps, initial = {}, {}, {}
         for copy in (BASE, HEAD):
             name = replace(case, copy=copy).id
             own = [one for one in self.rounds if one.case == name]
             steps[copy] = step_seconds(own, self.calm(case)).value * 1e6 if own else None
             versions[copy] = next((p.version for p in self.processes if p.case == name and p.version), "")
+            initial[copy] = {p.weights_sha256 for p in self.processes if p.case == name and p.weights_sha256}
+        if case not in self.missing and initial[BASE] != initial[HEAD]:
+            word, reason = MISMATCH, "base and head start from other weights: times do not compare"
         return Verdict(
             run_id=self.folder.name,
             utc=self.utc,
@@ -149,7 +166,8 @@ def carry_out(gate: Gate, folders: Mapping[str, Path], progress: Callable[[str],
         folders,
         gate.terms.plan,
         random.Random(gate.terms.seed),
-        sources={one: side.source for one in interpreters for side in [gate.base if one.copy == BASE else gate.head]},
+        sources={one: gate.base.source if one.copy == BASE else gate.head.source for one in interpreters}
+        | dict.fromkeys(controls_for(gate.terms.cases), gate.head.source),
     )
     cases = [case for case in gate.terms.cases if case not in gate.missing]
     measure(gate, conductor, cases, 0, progress)
@@ -157,7 +175,7 @@ def carry_out(gate: Gate, folders: Mapping[str, Path], progress: Callable[[str],
     if suspects:
         progress(f"measured again with fresh processes: {', '.join(case.id for case in suspects)}")
         measure(gate, conductor, suspects, 1, progress)
-    return [gate.verdict(case) for case in gate.terms.cases]
+    return [gate.verdict(case) for case in (*gate.terms.cases, *gate.gone)]
 
 
 def measure(
@@ -198,8 +216,10 @@ def resolved(look: Look | None) -> bool:
 def look_for_environments(gate: Gate) -> dict[Case, Path]:
     """The interpreter of both copies of every case; a case that one side cannot run is missing."""
     interpreters = {}
+    contents = {BASE: contents_of(gate.base.source), HEAD: contents_of(gate.head.source)}
+    note_what_changed(gate, contents[BASE], contents[HEAD])
     for copy, side in ((BASE, gate.base), (HEAD, gate.head)):
-        modes = modes_of(side.source)
+        modes = contents[copy]["modes"]
         found: dict[tuple[str, str], environments.Environment] = {}
         for case in gate.terms.cases:
             entry, place = gate.registry[case.backend], (case.backend, case.device)
@@ -217,12 +237,31 @@ def look_for_environments(gate: Gate) -> dict[Case, Path]:
     return interpreters
 
 
-def modes_of(source: Path) -> dict[str, list[str]]:
-    """The backends of a tree and their modes. Raises UsageError where its registry cannot be read."""
-    command = [sys.executable, "-c", MODES]
+def note_what_changed(gate: Gate, base: dict[str, Any], head: dict[str, Any]) -> None:
+    """Cases that the head no longer has are missing; a network that is another than at the base is a mismatch."""
+    selection = gate.terms.selection
+    for backend, modes in base["modes"].items():
+        if selection.backends and backend not in selection.backends:
+            continue
+        for mode in modes:
+            if mode in head["modes"].get(backend, []) or (selection.modes and mode not in selection.modes):
+                continue
+            case = Case(backend, mode, selection.variants[0], selection.devices[0], selection.precisions[0])
+            case = replace(case, batch_size=selection.batch_sizes[0], threads=selection.threads[0])
+            gate.gone.append(case)
+            gate.missing[case] = (MISSING, f"there is no mode {mode} of {backend} at {gate.head.label} any more")
+    for case in gate.terms.cases:
+        old, new = (side["networks"].get(case.variant) for side in (base, head))
+        if old is not None and old != new:
+            gate.missing[case] = (MISMATCH, f"{case.variant} was changed between base and head; times do not compare")
+
+
+def contents_of(source: Path) -> dict[str, Any]:
+    """The `modes` of each backend of a tree and its `networks`. Raises UsageError where it cannot be asked."""
+    command = [sys.executable, "-c", CONTENTS]
     done = subprocess.run(command, env=ground.environment({}, str(source)), capture_output=True, cwd=source)
     try:
-        answer: dict[str, list[str]] = json.loads(done.stdout)
+        answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError as error:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it printed nothing"]
         raise UsageError(f"the backends' table of contents at {source.name} cannot be read: {said[-1]}") from error
@@ -239,7 +278,7 @@ def sides(
 ) -> Iterator[tuple[Side, Side]]:
     """Both trees, laid out in folders of their own. Raises UsageError before anything is measured."""
     machine = Machine.here(SOURCE_ROOT)
-    dirty = base is not None and revision.changes(SOURCE_ROOT)
+    dirty = revision.changes(SOURCE_ROOT)
     commit = None if base is None else revision.resolve(SOURCE_ROOT, base)
     if dirty and not allow_dirty:
         more = f" and {len(dirty) - 1} more" if len(dirty) > 1 else ""
@@ -268,7 +307,7 @@ def refuse_other_requirements(base: Path, head: Path, cases: Collection[Case]) -
     old, new = revision.requirement_files(base), revision.requirement_files(head)
     for case in cases:
         name = environments.name_of(case.backend, case.device)
-        if old.get(name, "") != new.get(name, ""):
+        if name in old and old[name] != new.get(name):
             raise UsageError(
                 f"the requirements of {name} differ between base and head: `nox -s gate` makes an environment for "
                 f"each, or name the base's with --base-python {case.backend}=PATH"

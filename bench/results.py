@@ -163,6 +163,7 @@ class Verdict:
     bound: float | None
     pair_sd: float | None
     resolves: float | None
+    total_resolves: float | None
     passes: int
     second_ratio: float | None
     second_total_ratio: float | None

@@ -37,13 +37,18 @@ def resolve(root: Path, revision: str) -> str:
 
 def changes(root: Path) -> list[str]:
     """Files of the backends and the harness that differ from the last commit, or are not in it."""
-    status = git(root, "status", "--porcelain", "--untracked-files=all", "--", MEASURED, INSTRUMENT)
-    return [line[3:] for line in status.decode("utf-8", "replace").splitlines()]
+    status = git(root, "status", "--porcelain", "--untracked-files=all", "--branch", "--", MEASURED, INSTRUMENT)
+    if not status and git(root, "rev-parse", "--git-dir"):
+        raise UsageError(f"git status fails in {root}: nobody can tell what is measured; mend the repository")
+    return [line[3:] for line in status.decode("utf-8", "replace").splitlines() if not line.startswith("##")]
 
 
 def check_out(root: Path, commit: str, folder: Path) -> None:
     """Lay that commit's backends into the folder, and the working tree's harness beside them."""
-    with zipfile.ZipFile(io.BytesIO(git(root, "archive", "--format=zip", commit, MEASURED))) as archive:
+    packed = git(root, "archive", "--format=zip", commit, MEASURED)
+    if not packed:
+        raise UsageError(f"git cannot read {MEASURED} at {commit[:12]}: the clone is incomplete; fetch again")
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         archive.extractall(folder)
     _copy(root / INSTRUMENT, folder / INSTRUMENT)
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from bench import results
 from bench.results import Verdict
-from bench.verdicts import INCONCLUSIVE, MISSING, RED, conclusion, exit_code, percent
+from bench.verdicts import FAILED, INCONCLUSIVE, MISSING, RED, conclusion, exit_code, percent
 
 GITHUB_VARIABLE = "GITHUB_STEP_SUMMARY"
 UNPRINTABLE = re.compile(
@@ -22,8 +22,11 @@ UNPRINTABLE = re.compile(
 HEADINGS = ("case", "verdict", "step, head / base", "95 % interval", "by total time", "could have seen", "why")
 
 
-def write(folder: Path, verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bool) -> None:
-    """Every form of the verdicts into the folder, and the Markdown to GitHub's summary where there is one."""
+def write(folder: Path, verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bool) -> str:
+    """Every form of the verdicts into the folder, and the Markdown to GitHub's summary where there is one.
+
+    Returns why that could not be written, empty where it could: the verdicts are worth more than that.
+    """
     results.write_rows(folder, Verdict, verdicts)
     results.write_json(folder / "verdicts.json", as_json(verdicts, notes, allow_missing))
     text = markdown(verdicts, notes, allow_missing)
@@ -35,7 +38,8 @@ def write(folder: Path, verdicts: Sequence[Verdict], notes: Sequence[str], allow
             with open(github, "a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            raise results.ResultsError(f"{github}: cannot be written ({error.strerror}); {folder} is") from error
+            return f"{github}: cannot be written ({error.strerror}); the same is in {folder}"
+    return ""
 
 
 def as_json(verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bool) -> dict[str, Any]:
@@ -74,7 +78,7 @@ def markdown(verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: b
 
 def junit(verdicts: Sequence[Verdict]) -> str:
     """One test case per case: red is a failure, missing an error, inconclusive is skipped."""
-    kinds = {**dict.fromkeys(RED, "failure"), MISSING: "error", INCONCLUSIVE: "skipped"}
+    kinds = {**dict.fromkeys(RED, "failure"), MISSING: "error", FAILED: "error", INCONCLUSIVE: "skipped"}
     counts = {kind: sum(kinds.get(one.verdict) == kind for one in verdicts) for kind in ("failure", "error", "skipped")}
     suite = ElementTree.Element(
         "testsuite",

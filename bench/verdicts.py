@@ -12,16 +12,10 @@ from collections.abc import Collection, Sequence
 from bench.estimates import MARGIN, Look
 from bench.results import Verdict
 
-SLOWER, MISMATCH, MISSING, INCONCLUSIVE, HELD, FASTER = (
-    "slower",
-    "mismatch",
-    "missing",
-    "inconclusive",
-    "ok",
-    "faster",
-)
+SLOWER, MISMATCH, FAILED, MISSING = "slower", "mismatch", "failed", "missing"
+INCONCLUSIVE, HELD, FASTER = "inconclusive", "ok", "faster"
 RED = (SLOWER, MISMATCH)
-FIRST_LOOK = ("ratio", "ratio_low", "ratio_high", "total_ratio", "bound", "pair_sd", "resolves")
+FIRST_LOOK = ("ratio", "ratio_low", "ratio_high", "total_ratio", "bound", "pair_sd", "resolves", "total_resolves")
 SECOND_LOOK = ("second_ratio", "second_total_ratio", "second_bound", "second_resolves")
 
 
@@ -39,8 +33,12 @@ def judge(first: Look | None, second: Look | None = None, looks: int = 2) -> tup
     if first.suspect and second is None:
         return INCONCLUSIVE, "suspected of being slower, and not measured again"
     if not last.conclusive:
-        smallest = f"{last.resolves:.0%}" if last.resolves < 10 else "of any size"
-        return INCONCLUSIVE, f"a slowdown {'below ' if last.resolves < 10 else ''}{smallest} could have gone unseen"
+        if last.resolves > 10:
+            return INCONCLUSIVE, "a slowdown of any size could have gone unseen"
+        return INCONCLUSIVE, (
+            f"a slowdown of up to {last.resolves:.1%} could have gone unseen, "
+            f"one in some rounds only of up to {last.total_resolves:.1%} by total time"
+        )
     if first.suspect:
         return HELD, f"suspected at first ({percent(first.ratio.value)}), not again at fresh processes"
     if last.ratio.high is not None and last.ratio.high < 1 / (1 + MARGIN):
@@ -55,7 +53,7 @@ def look_fields(first: Look | None, second: Look | None) -> dict[str, float | in
     if first is not None:
         spread = None if math.isnan(first.spread) else first.spread
         values = (first.ratio.value, first.ratio.low, first.ratio.high, first.total.value, first.bound)
-        blank.update(zip(FIRST_LOOK, (*values, spread, first.resolves)), passes=first.passes)
+        blank.update(zip(FIRST_LOOK, (*values, spread, first.resolves, first.total_resolves)), passes=first.passes)
     if second is not None:
         values_again = (second.ratio.value, second.total.value, second.bound, second.resolves)
         blank.update(zip(SECOND_LOOK, values_again), second_passes=second.passes)
@@ -63,11 +61,14 @@ def look_fields(first: Look | None, second: Look | None) -> dict[str, float | in
 
 
 def exit_code(verdicts: Collection[Verdict], allow_missing: bool) -> int:
-    """1 slower or another network, 4 a case is missing, 3 inconclusive, 0 all held; the first that applies."""
+    """1 slower or another network, 4 a case is missing or nothing was compared, 3 inconclusive, 0 all held.
+
+    `allow_missing` forgives a case that one side does not have, not one that failed.
+    """
     said = {verdict.verdict for verdict in verdicts}
     if said & set(RED):
         return 1
-    if MISSING in said and not (allow_missing and said != {MISSING}):
+    if FAILED in said or not said - {MISSING} or (MISSING in said and not allow_missing):
         return 4
     return 3 if INCONCLUSIVE in said else 0
 

@@ -58,12 +58,6 @@ REAL = {
         "    torch.set_num_threads(setup.threads)\n",
         "    torch.set_num_threads(setup.threads)\n    torch.autograd.set_detect_anomaly(True)\n",
     ),
-    "torch loses channels-last": (
-        "torch",
-        "channels_last",
-        "memory_format=torch.channels_last",
-        "memory_format=torch.contiguous_format",
-    ),
     "tensorflow loses tf.function": ("tensorflow", "function", "tf.function(self.step)", "self.step"),
     "jax re-traces every step": (
         "jax",

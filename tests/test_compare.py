@@ -118,7 +118,7 @@ def test_a_failed_or_noisy_case_has_no_verdict(tmp_path: Path) -> None:
         files[Throughput][1] = replace(files[Throughput][1], status="failed", reason="killed")
 
     verdicts, _ = compare(run_folder(tmp_path / "a"), run_folder(tmp_path / "b", change=spoil, seed=1))
-    assert words(verdicts) == {"numpy-im2col": "inconclusive", "torch-eager": "missing"}
+    assert words(verdicts) == {"numpy-im2col": "inconclusive", "torch-eager": "failed"}
 
 
 def changed_shape(files: dict[type[Any], list[Any]]) -> None:
@@ -160,6 +160,37 @@ def test_a_case_without_rounds_is_inconclusive(tmp_path: Path) -> None:
 
     verdicts, _ = compare(run_folder(tmp_path / "a"), run_folder(tmp_path / "b", change=no_rounds, seed=1))
     assert words(verdicts) == {"numpy-im2col": "ok", "torch-eager": "inconclusive"}
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"seconds": 0.0}, {"seconds": math.inf}, {"seconds": -1.0}])
+def test_a_round_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    def spoil(files: dict[type[Any], list[Any]]) -> None:
+        files[Round][3] = replace(files[Round][3], **change)
+
+    with pytest.raises(ResultsError, match="cannot be"):
+        run_folder(tmp_path / "a", change=spoil)
+
+
+def test_two_empty_runs_are_not_green(tmp_path: Path) -> None:
+    def empty(files: dict[type[Any], list[Any]]) -> None:
+        for rows in files.values():
+            rows.clear()
+
+    verdicts, _ = compare(run_folder(tmp_path / "a", change=empty), run_folder(tmp_path / "b", change=empty))
+    assert exit_code(verdicts, True) == 4
+
+
+def test_a_mismatch_at_the_head_is_told_whatever_the_base_is(tmp_path: Path) -> None:
+    def mismatch(files: dict[type[Any], list[Any]]) -> None:
+        files[Throughput][1] = replace(files[Throughput][1], status="failed", reason="weights differ")
+        files[Process][1] = replace(files[Process][1], status="failed", flag="mismatch")
+
+    def drop(files: dict[type[Any], list[Any]]) -> None:
+        del files[Throughput][1]
+
+    verdicts, _ = compare(run_folder(tmp_path / "a", change=drop), run_folder(tmp_path / "b", change=mismatch))
+    assert words(verdicts)["torch-eager"] == "mismatch"
+    assert exit_code(verdicts, True) == 1
 
 
 @pytest.mark.parametrize("kind", ["rounds", "throughput", "shapes", "equivalence", "processes"])

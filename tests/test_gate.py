@@ -128,6 +128,40 @@ def test_a_mode_that_the_base_does_not_have_is_missing(repository: Path) -> None
         assert "no mode unrolled of numpy" in done.stdout
 
 
+def test_a_mode_that_the_head_no_longer_has_is_missing(repository: Path) -> None:
+    contents = repository / "backends" / "__init__.py"
+    (old,) = [line for line in contents.read_text().splitlines(keepends=True) if 'Mode("im2col"' in line]
+    contents.write_text(contents.read_text().replace(old, "").replace("slow=True", "slow=False"))
+    (repository / "backends" / "lenet_numpy.py").write_text("raise ImportError('no NumPy today')\n")
+    commit(repository, "one mode less")
+    done = gate(repository, "--base", "HEAD~1", "--backend", "numpy", "--python", f"numpy={sys.executable}")
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "no mode im2col of numpy at" in done.stdout
+    assert "loops-lenet5-cpu-float32-b128-t1: failed" in done.stdout
+    contents.write_text(contents.read_text().replace("slow=False", "slow=True"))
+    commit(repository, "and that one slow")
+    assert "marked slow" in gate(repository, "--base", "HEAD~1", "--backend", "numpy").stderr
+
+
+def test_a_changed_network_is_a_mismatch_without_measuring(repository: Path) -> None:
+    lenet = repository / "backends" / "lenet.py"
+    assert 'Conv("conv2", 16, 5)' in lenet.read_text()
+    lenet.write_text(lenet.read_text().replace('Conv("conv2", 16, 5)', 'Conv("conv2", 8, 5)'))
+    commit(repository, "half the maps")
+    done = gate(repository, "--base", "HEAD~1", *ARGUMENTS)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "lenet5 was changed between base and head" in done.stdout
+
+
+def test_a_new_requirement_file_is_no_reason_to_refuse(repository: Path) -> None:
+    (repository / "backends" / "requirements" / "numpy.txt").rename(repository / "numpy.txt")
+    commit(repository, "no requirements")
+    (repository / "numpy.txt").rename(repository / "backends" / "requirements" / "numpy.txt")
+    commit(repository, "requirements")
+    done = gate(repository, "--base", "HEAD~1", "--passes", "2", *ARGUMENTS)
+    assert done.returncode in (0, 3), done.stdout + done.stderr
+
+
 def test_bad_input_is_one_line_and_nothing_is_written(repository: Path) -> None:
     def refused(words: str, *arguments: str) -> None:
         done = gate(repository, *arguments, *ARGUMENTS)
@@ -179,7 +213,7 @@ def test_two_interpreters_of_a_third_party_on_the_same_code(tmp_path: Path) -> N
     (tmp_path / "tmp").mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")}
     sides = ["--base-python", f"fake={pythons[0]}", "--python", f"fake={pythons[1]}"]
-    command = [sys.executable, "-m", "bench.cli", "gate", *sides, "--mode", "good", "--passes", "2"]
+    command = [sys.executable, "-m", "bench.cli", "gate", *sides, "--mode", "good", "--passes", "2", "--allow-dirty"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode in (0, 3), done.stdout + done.stderr
     verdict = verdict_of(tmp_path)

@@ -135,12 +135,26 @@ def row(word: str, **fields: object) -> Verdict:
         (["ok", "missing", "inconclusive"], False, 4),
         (["ok", "missing"], True, 0),
         (["missing"], True, 4),
+        (["ok", "failed"], True, 4),
+        ([], True, 4),
         (["missing", "slower", "inconclusive"], True, 1),
         (["mismatch", "ok"], False, 1),
     ],
 )
 def test_exit_codes(words: list[str], allow_missing: bool, code: int) -> None:
     assert exit_code([row(word) for word in words], allow_missing) == code
+
+
+def test_a_summary_that_cannot_be_written_costs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(summary.GITHUB_VARIABLE, str(tmp_path))
+    assert "cannot be written" in summary.write(tmp_path, [row("ok")], [], False)
+    assert read_rows(tmp_path, Verdict) == [row("ok")]
+
+
+def test_what_total_time_cannot_resolve_is_inconclusive() -> None:
+    calm = look(0, 0.0)
+    assert judge(calm)[0] == "ok"
+    assert judge(replace(calm, total_resolves=0.11))[0] == "inconclusive"
 
 
 def test_every_form_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
