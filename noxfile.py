@@ -127,7 +127,7 @@ def lenet_bench(session: nox.Session, command: str) -> None:
             if (named and entry.name not in named) or entry.name in elsewhere | set(replaced):
                 continue
             for device in devices & set(entry.devices):
-                make(session, environment_name(entry.name, device))
+                make(session, entry.environment(device))
         arguments = without_option("--base-with", without_option("--with", arguments))
         for option, pythons in (("--python", replaced), ("--base-python", base)):
             arguments += [part for name, python in pythons.items() for part in (option, f"{name}={python}")]
@@ -141,7 +141,7 @@ def environments_of(
     made = {}
     for entry in BUILT_IN:
         for device in devices & set(entry.devices):
-            name = environment_name(entry.name, device)
+            name = entry.environment(device)
             file = f"backends/requirements/{name}.txt"
             command = ["git", "-C", str(ROOT), "show", f"{revision}:./{file}"]
             text = subprocess.run(command, capture_output=True, text=True).stdout
@@ -150,10 +150,6 @@ def environments_of(
                 slug = hashlib.sha256(text.encode()).hexdigest()[:8]
                 made[entry.name] = make(session, f"{name}-at-{slug}", text)
     return made
-
-
-def environment_name(backend: str, device: str) -> str:
-    return backend if device == "cpu" else f"{backend}-{device}"
 
 
 def replace_pins(session: nox.Session, wanted: list[str], named: set[str], devices: set[str]) -> dict[str, Path]:
@@ -171,7 +167,7 @@ def replace_pins(session: nox.Session, wanted: list[str], named: set[str], devic
         found = False
         for entry in BUILT_IN:
             for device in devices & set(entry.devices):
-                name = environment_name(entry.name, device)
+                name = entry.environment(device)
                 text = texts.get(entry.name) or (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8")
                 if (not named or entry.name in named) and line.search(text):
                     texts[entry.name], found = f"{line.sub('', text)}{pin}\n", True

@@ -45,6 +45,10 @@ class Entry:
     variants: tuple[str, ...] = ("lenet5", "tanh", "modern")
     layout: str = "NCHW"
 
+    def environment(self, device: str) -> str:
+        """What its environment for a device is called, and its requirement file."""
+        return self.name if device == "cpu" else f"{self.name}-{device}"
+
 
 BUILT_IN = (
     Entry(

@@ -99,16 +99,9 @@ def run(
     else:
         interpreters = environments.parse_interpreters(python)
         registry = known_backends(interpreters)
-        selection = Selection(
-            names(backend),
-            names(mode),
-            names(variant),
-            names(device),
-            names(precision),
-            numbers("--batch", batch),
-            numbers("--threads", threads),
-            ("resident", "stream") if stream else ("resident",),
-        )
+        selection = select(backend, mode, variant, device, precision, batch, threads)
+        if stream:
+            selection = replace(selection, feeds=("resident", "stream"))
         request = runs.Request(
             cases=tuple(expand(selection, registry)),
             named=frozenset({*selection.backends, *interpreters}),
@@ -124,8 +117,7 @@ def run(
         )
     with only_run_here(), runs.datasets(request.cases, request.data, request.data_dir, DownloadBar) as folders:
         begun = begun or runs.start(request, results_folder, registry)
-        for line in machine.busy():
-            output.print(line, style="yellow", highlight=False, soft_wrap=True)
+        warn_if_busy()
         try:
             with working() as progress:
                 rows = runs.carry_out(begun, folders, progress)
@@ -304,16 +296,10 @@ def gate(
     if base is None and not base_interpreters:
         raise UsageError("a gate needs a base: --base REV, or --base-python BACKEND=PATH")
     registry = known_backends({**base_interpreters, **interpreters})
-    selection = Selection(
+    selection = select(backend, mode, variant, device, precision, batch, threads)
+    if base is None and not selection.backends:
         # Where only interpreters differ, the other backends are the same on both sides.
-        names(backend) or (tuple(base_interpreters) if base is None else ()),
-        names(mode),
-        names(variant),
-        names(device),
-        names(precision),
-        numbers("--batch", batch),
-        numbers("--threads", threads),
-    )
+        selection = replace(selection, backends=tuple(base_interpreters))
     cases = tuple(gates.worth_it(expand(selection, registry), registry, selection.modes))
     if not cases:
         raise UsageError("every mode of these backends is marked slow; name the one that is meant with --mode")
@@ -321,7 +307,6 @@ def gate(
         cases,
         selection,
         data,
-        data_dir,
         secrets.randbits(32) if seed is None else seed,
         passes or (gates.QUICK_PASSES if quick else None),
         max_minutes,
@@ -331,11 +316,10 @@ def gate(
     with (
         only_run_here(),
         runs.datasets(cases, data, data_dir, DownloadBar) as folders,
-        gates.sides(base, base_interpreters, interpreters, cases, allow_dirty) as (old, new),
+        gates.sides(base, base_interpreters, interpreters, cases, registry, allow_dirty) as (old, new),
     ):
         begun = gates.start(terms, results_folder, registry, old, new)
-        for line in machine.busy():
-            output.print(line, style="yellow", highlight=False, soft_wrap=True)
+        warn_if_busy()
         try:
             with working() as progress:
                 verdicts = gates.carry_out(begun, folders, progress)
@@ -348,6 +332,12 @@ def gate(
         notes.insert(0, "--quick: advisory")
     notes += filter(None, [summary.write(begun.folder, verdicts, notes, allow_missing)])
     tell(verdicts, notes, allow_missing)
+
+
+def warn_if_busy() -> None:
+    """A line for every reason to expect wide intervals."""
+    for line in machine.busy():
+        output.print(line, style="yellow", highlight=False, soft_wrap=True)
 
 
 def tell(verdicts: list[Verdict], notes: list[str], allow_missing: bool) -> None:
@@ -416,6 +406,27 @@ def known_backends(interpreters: dict[str, Path]) -> dict[str, Entry]:
         if name not in registry:
             registry[name] = environments.registered_at(path, name)
     return registry
+
+
+def select(
+    backend: list[str],
+    mode: list[str],
+    variant: list[str],
+    device: list[str],
+    precision: list[str],
+    batch: list[str],
+    threads: list[str],
+) -> Selection:
+    """What the options of a command that times ask for."""
+    return Selection(
+        names(backend),
+        names(mode),
+        names(variant),
+        names(device),
+        names(precision),
+        numbers("--batch", batch),
+        numbers("--threads", threads),
+    )
 
 
 def names(values: list[str]) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ def find(entry: Entry, device: str, interpreters: Mapping[str, Path]) -> Environ
     if entry.name in interpreters:
         python, way_out = interpreters[entry.name], "install them there"
     else:
-        name = name_of(entry.name, device)
+        name = entry.environment(device)
         python, way_out = (
             _interpreter(_environments() / name),
             f"delete {_environments() / name} if it is there; nox makes it anew",
@@ -84,11 +84,6 @@ def find(entry: Entry, device: str, interpreters: Mapping[str, Path]) -> Environ
     if answer["missing"]:
         return Environment(entry.name, python, f"{', '.join(answer['missing'])} missing in {python}; {way_out}")
     return Environment(entry.name, python)
-
-
-def name_of(backend: str, device: str) -> str:
-    """What a backend's environment for a device is called, and its requirement file."""
-    return backend if device == "cpu" else f"{backend}-{device}"
 
 
 def parse_interpreters(pairs: list[str], option: str = "--python") -> dict[str, Path]:

@@ -64,7 +64,6 @@ class Terms:
     cases: tuple[Case, ...]
     selection: Selection
     data: str
-    data_dir: Path | None
     seed: int
     passes: int | None
     max_minutes: float
@@ -74,7 +73,10 @@ class Terms:
 
 @dataclass
 class Gate:
-    """What a gate has brought home so far, and the folder it goes to."""
+    """What a gate has brought home so far, and the folder it goes to.
+
+    `settled` are verdicts that no timing can change, with their reason; `gone` are cases the head no longer has.
+    """
 
     folder: Path
     terms: Terms
@@ -83,7 +85,7 @@ class Gate:
     head: Side
     utc: str
     gone: list[Case] = field(default_factory=list)
-    missing: dict[Case, tuple[str, str]] = field(default_factory=dict)
+    settled: dict[Case, tuple[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
@@ -105,9 +107,9 @@ class Gate:
         if is_control(case):
             self.notes.append(f"the control of pass {number} failed, so every sweep of it counts as calm: {reason}")
         elif outcome.flag == "mismatch" and outcome.case.copy == HEAD:
-            self.missing[case] = (MISMATCH, reason)  # worse than anything about the base
+            self.settled[case] = (MISMATCH, reason)  # worse than anything about the base
         else:
-            self.missing.setdefault(case, (FAILED if outcome.status == "failed" else MISSING, reason))
+            self.settled.setdefault(case, (FAILED if outcome.status == "failed" else MISSING, reason))
 
     def calm(self, case: Case) -> set[tuple[int, int]]:
         name = control_of(case).id
@@ -124,7 +126,7 @@ class Gate:
     def verdict(self, case: Case) -> Verdict:
         """One case's row, from everything that was measured of it."""
         first, second = self.looks[0].get(case), self.looks[1].get(case)
-        word, reason = self.missing.get(case) or judge(first, second)
+        word, reason = self.settled.get(case) or judge(first, second)
         versions, steps, initial = {}, {}, {}
         for copy in (BASE, HEAD):
             name = replace(case, copy=copy).id
@@ -132,7 +134,7 @@ class Gate:
             steps[copy] = step_seconds(own, self.calm(case)).value * 1e6 if own else None
             versions[copy] = next((p.version for p in self.processes if p.case == name and p.version), "")
             initial[copy] = {p.weights_sha256 for p in self.processes if p.case == name and p.weights_sha256}
-        if case not in self.missing and initial[BASE] != initial[HEAD]:
+        if case not in self.settled and initial[BASE] != initial[HEAD]:
             word, reason = MISMATCH, "base and head start from other weights: times do not compare"
         return Verdict(
             run_id=self.folder.name,
@@ -145,7 +147,7 @@ class Gate:
             basis="turns",
             verdict=word,
             reason=reason,
-            **look_fields(first, second),  # type: ignore[arg-type]
+            **look_fields(first, second),
             base_step_us=steps[BASE],
             head_step_us=steps[HEAD],
         )
@@ -169,9 +171,9 @@ def carry_out(gate: Gate, folders: Mapping[str, Path], progress: Callable[[str],
         sources={one: gate.base.source if one.copy == BASE else gate.head.source for one in interpreters}
         | dict.fromkeys(controls_for(gate.terms.cases), gate.head.source),
     )
-    cases = [case for case in gate.terms.cases if case not in gate.missing]
+    cases = [case for case in gate.terms.cases if case not in gate.settled]
     measure(gate, conductor, cases, 0, progress)
-    suspects = [case for case, look in gate.looks[0].items() if look.suspect and case not in gate.missing]
+    suspects = [case for case, look in gate.looks[0].items() if look.suspect and case not in gate.settled]
     if suspects:
         progress(f"measured again with fresh processes: {', '.join(case.id for case in suspects)}")
         measure(gate, conductor, suspects, 1, progress)
@@ -196,7 +198,7 @@ def measure(
             gate.add(replace(outcome.case, copy=""), outcome, pass_number)
         per_case = max(per_case, (time.monotonic() - pass_began) / len(live))
         gate.write()
-        live = [case for case in live if case not in gate.missing]
+        live = [case for case in live if case not in gate.settled]
         for case in live:
             look = gate.look(case, number)
             if look is not None:
@@ -249,11 +251,11 @@ def note_what_changed(gate: Gate, base: dict[str, Any], head: dict[str, Any]) ->
             case = Case(backend, mode, selection.variants[0], selection.devices[0], selection.precisions[0])
             case = replace(case, batch_size=selection.batch_sizes[0], threads=selection.threads[0])
             gate.gone.append(case)
-            gate.missing[case] = (MISSING, f"there is no mode {mode} of {backend} at {gate.head.label} any more")
+            gate.settled[case] = (MISSING, f"there is no mode {mode} of {backend} at {gate.head.label} any more")
     for case in gate.terms.cases:
         old, new = (side["networks"].get(case.variant) for side in (base, head))
         if old is not None and old != new:
-            gate.missing[case] = (MISMATCH, f"{case.variant} was changed between base and head; times do not compare")
+            gate.settled[case] = (MISMATCH, f"{case.variant} was changed between base and head; times do not compare")
 
 
 def contents_of(source: Path) -> dict[str, Any]:
@@ -274,10 +276,10 @@ def sides(
     base_interpreters: Mapping[str, Path],
     interpreters: Mapping[str, Path],
     cases: Collection[Case],
+    registry: Mapping[str, Entry],
     allow_dirty: bool,
 ) -> Iterator[tuple[Side, Side]]:
     """Both trees, laid out in folders of their own. Raises UsageError before anything is measured."""
-    machine = Machine.here(SOURCE_ROOT)
     dirty = revision.changes(SOURCE_ROOT)
     commit = None if base is None else revision.resolve(SOURCE_ROOT, base)
     if dirty and not allow_dirty:
@@ -293,8 +295,10 @@ def sides(
             revision.copy_working_tree(SOURCE_ROOT, trees[0])
         else:
             revision.check_out(SOURCE_ROOT, commit, trees[0])
-        refuse_other_requirements(trees[0], trees[1], [one for one in cases if one.backend not in base_interpreters])
-        here = f"{machine.commit[:12]}{' with changes' if dirty else ''}" or "the working tree"
+        shared = [one for one in cases if one.backend not in base_interpreters]
+        refuse_other_requirements(trees[0], trees[1], [(registry[one.backend], one.device) for one in shared])
+        last = revision.git(SOURCE_ROOT, "rev-parse", "HEAD").decode()[:12]
+        here = f"{last}{' with changes' if dirty else ''}" or "the working tree"
         other = "".join(f" {name}={path}" for name, path in base_interpreters.items())
         yield (
             Side(f"{commit[:12] if commit else here}{other}", trees[0], {**interpreters, **base_interpreters}),
@@ -302,15 +306,15 @@ def sides(
         )
 
 
-def refuse_other_requirements(base: Path, head: Path, cases: Collection[Case]) -> None:
+def refuse_other_requirements(base: Path, head: Path, places: Collection[tuple[Entry, str]]) -> None:
     """One environment cannot serve two requirement files. Raises UsageError."""
     old, new = revision.requirement_files(base), revision.requirement_files(head)
-    for case in cases:
-        name = environments.name_of(case.backend, case.device)
+    for entry, device in places:
+        name = entry.environment(device)
         if name in old and old[name] != new.get(name):
             raise UsageError(
                 f"the requirements of {name} differ between base and head: `nox -s gate` makes an environment for "
-                f"each, or name the base's with --base-python {case.backend}=PATH"
+                f"each, or name the base's with --base-python {entry.name}=PATH"
             )
 
 

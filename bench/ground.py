@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 # Two identical PyTorch processes differed by up to 25 % for their whole lives while glibc returned and
 # mapped memory again (1,300-2,200 page faults a step); with these thresholds there are none. On 4 KiB pages, which
-# physical pages a process got moved NumPy's pairs by 1.35 %; on huge ones (glibc >= 2.35, Linux) by 0.8 %, and every
-# framework is 3 to 5 % faster.
+# physical pages a process got is another lottery: NumPy's pairs differed by 1.35 %, on huge ones (glibc >= 2.35, Linux)
+# by 0.8 %, in one self-check each.
 ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": "2000000000",
     "MALLOC_MMAP_THRESHOLD_": "2000000000",

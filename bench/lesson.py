@@ -15,6 +15,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,8 +51,14 @@ def write_lesson(path: Path, lesson: Lesson) -> None:
     stages = {f"stage {name}": value for name, value in lesson.stages.items()}
     weights = {f"weights {step} {name}": v for step, own in lesson.weights.items() for name, v in own.items()}
     with path.open("wb") as file:
-        arrays = {"images": lesson.images, "labels": lesson.labels, "losses": lesson.losses, **stages, **weights}
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        arrays: dict[str, Any] = {
+            "images": lesson.images,
+            "labels": lesson.labels,
+            "losses": lesson.losses,
+            **stages,
+            **weights,
+        }
+        np.savez(file, **arrays)
 
 
 def read_lesson(path: Path) -> Lesson:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 
-from bench.turns import WARM_ROUNDS, Turns, die_with_parent
+from bench.turns import Turns, die_with_parent
 from bench.worker import read_order
 
 ROUNDS_ON_END = 5
@@ -40,7 +40,7 @@ def main(order_path: str) -> None:
     seconds = []
     for _ in range(rounds):
         turns.begin()
-        for _ in range(WARM_ROUNDS * per_round):
+        for _ in range(per_round):
             trainer.wait(trainer.train(batch))
         began = time.perf_counter()
         for _ in range(steps):

@@ -16,9 +16,8 @@ from bench.results import Verdict
 from bench.verdicts import FAILED, INCONCLUSIVE, MISSING, RED, conclusion, exit_code, percent
 
 GITHUB_VARIABLE = "GITHUB_STEP_SUMMARY"
-UNPRINTABLE = re.compile(
-    r"[^\t\x20-\ud7ff\ue000-\ufffd]"
-)  # what XML 1.0 has no way to say, in the last words of a crash
+# What XML 1.0 has no way to say, in the last words of a crash.
+UNPRINTABLE = re.compile(r"[^\t\x20-\ud7ff\ue000-\ufffd]")
 HEADINGS = ("case", "verdict", "step, head / base", "95 % interval", "by total time", "could have seen", "why")
 
 

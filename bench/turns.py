@@ -21,8 +21,6 @@ ADDRESS_VARIABLE = "LENET_BENCH_CONDUCTOR"
 TOKEN_VARIABLE = "LENET_BENCH_TOKEN"
 WORKER_VARIABLE = "LENET_BENCH_WORKER"
 PARENT_VARIABLE = "LENET_BENCH_PARENT"
-# After others have had the core, PyTorch's first round takes 10 % longer, the second 0.4 %.
-WARM_ROUNDS = 1
 
 
 def send(connection: Connection, message: dict[str, Any]) -> None:
@@ -58,11 +56,10 @@ class Turns:
         return int(grant["rounds"])
 
     def begin(self, warm: Callable[[], Any] | None = None) -> None:
-        """Wait for the turn, do the round untimed for the caches. The last thing before the clock starts."""
+        """Wait for the turn, do the round once for the caches. The last thing before the clock starts."""
         receive(self.connection)
         if warm is not None:
-            for _ in range(WARM_ROUNDS):
-                warm()
+            warm()
         self.before = Counters.now()
 
     def end(self) -> None:

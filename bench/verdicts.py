@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from bench.estimates import MARGIN, Look
 from bench.results import Verdict
@@ -46,9 +47,9 @@ def judge(first: Look | None, second: Look | None = None, looks: int = 2) -> tup
     return HELD, ""
 
 
-def look_fields(first: Look | None, second: Look | None) -> dict[str, float | int | None]:
+def look_fields(first: Look | None, second: Look | None) -> dict[str, Any]:
     """The columns of a verdict that tell of the looks."""
-    blank: dict[str, float | int | None] = {"passes": 0, "second_passes": 0}
+    blank: dict[str, Any] = {"passes": 0, "second_passes": 0}
     blank.update(dict.fromkeys(FIRST_LOOK + SECOND_LOOK))
     if first is not None:
         spread = None if math.isnan(first.spread) else first.spread

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -40,10 +41,10 @@ def look(seed: int, slowdown: float, spread: float = 0.008, passes: int = 8, eve
     return found
 
 
-def twice(seed: int, slowdown: float, **how: float) -> str:
+def twice(seed: int, slowdown: float, **how: Any) -> str:
     """The gate's rule: a second look at what the first suspects."""
-    first = look(2 * seed, slowdown, **how)  # type: ignore[arg-type]
-    second = look(2 * seed + 1, slowdown, **how) if first.suspect else None  # type: ignore[arg-type]
+    first = look(2 * seed, slowdown, **how)
+    second = look(2 * seed + 1, slowdown, **how) if first.suspect else None
     return judge(first, second)[0]
 
 
@@ -108,7 +109,7 @@ def test_two_runs_without_turns_are_compared_by_welch() -> None:
     assert look_at_runs(head[:1], base, (head[:1], base)).resolves == math.inf
 
 
-def row(word: str, **fields: object) -> Verdict:
+def row(word: str, **fields: Any) -> Verdict:
     blank = Verdict(
         "run",
         "now",
@@ -123,8 +124,8 @@ def row(word: str, **fields: object) -> Verdict:
         **look_fields(None, None),
         base_step_us=1.0,
         head_step_us=None,
-    )  # type: ignore[arg-type]
-    return replace(blank, **fields)  # type: ignore[arg-type]
+    )
+    return replace(blank, **fields)
 
 
 @pytest.mark.parametrize(
