@@ -3,9 +3,10 @@
 It clones the last commit, plants something in the clone, commits that, and has the clone's own gate judge
 it against the commit before, so many times; then it prints how often each case got which verdict. Run it
 in the harness's environment, on a quiet machine. It takes minutes per decision and is no part of the suite.
+Where several backends are named, each in its turn is the one that is slowed; the others are untouched code.
 
     python -m tests.decisions nothing 8
-    python -m tests.decisions dense5 10 --backend mxnet --mode hybridize
+    python -m tests.decisions dense5 10 --backend numpy,torch,tensorflow,jax,mxnet
     python -m tests.decisions real 1
 """
 
@@ -103,25 +104,29 @@ def decide(plant: str, backend: str, number: int, options: list[str]) -> list[Ve
 
 def main(plant: str, times: str, *options: str) -> None:
     tally: dict[tuple[str, str], collections.Counter[str]] = {}
-    named = next((options[i + 1] for i, one in enumerate(options[:-1]) if one == "--backend"), "")
-    plants = [one for one in REAL if named in ("", REAL[one][0])] if plant == "real" else [plant]
+    named = next((options[i + 1].split(",") for i, one in enumerate(options[:-1]) if one == "--backend"), [])
+    if plant in INJECTED and not named:
+        raise SystemExit(f"{plant}: name the backends that take turns at being slowed, with --backend")
+    plants = [one for one in REAL if not named or REAL[one][0] in named] if plant == "real" else [plant]
     for one in plants:
         for number in range(int(times)):
             began = time.monotonic()
-            backend, own = named.split(",")[0], list(options)
+            backend, own = named[number % len(named)] if plant in INJECTED else "", list(options)
             if one in REAL:
                 backend, mode, *_ = REAL[one]
                 own = ["--backend", backend, "--mode", mode]
             for verdict in decide(one, backend, number, own):
-                tally.setdefault((one, verdict.case), collections.Counter())[verdict.verdict] += 1
+                what = one if verdict.case.startswith(f"{backend}-") else "nothing"
+                tally.setdefault((what, verdict.case), collections.Counter())[verdict.verdict] += 1
                 looks = f"{verdict.ratio or 0:.4f} bound {verdict.bound or 0:.4f} sd {verdict.pair_sd or 0:.2%}"
                 told = f"{verdict.verdict}, {looks}, {verdict.passes}+{verdict.second_passes} passes"
-                print(f"{one} {number + 1}: {verdict.case}: {told}; {verdict.reason}", flush=True)
+                print(f"{one} {number + 1}: {what} in {verdict.case}: {told}; {verdict.reason}", flush=True)
             print(f"  {time.monotonic() - began:.0f} s", flush=True)
-    for (one, case), words in tally.items():
-        print(f"{one} | {case} | {', '.join(f'{count} {word}' for word, count in words.items())}")
-    total = sum((words for words in tally.values()), collections.Counter())
-    print(f"{total.total()} decisions: {', '.join(f'{count} {word}' for word, count in total.items())}")
+    for (what, case), words in sorted(tally.items()):
+        print(f"{what} | {case} | {', '.join(f'{count} {word}' for word, count in words.items())}")
+    for what in sorted({what for what, _ in tally}):
+        total = sum((words for (own, _), words in tally.items() if own == what), collections.Counter())
+        print(f"{what}: {total.total()} decisions: {', '.join(f'{count} {word}' for word, count in total.items())}")
 
 
 if __name__ == "__main__":
