@@ -103,7 +103,7 @@ def registered_at(python: Path, name: str) -> Entry:
     try:
         answer = _ask(python, ENTRIES)
     except NoAnswer as error:
-        raise UsageError(f"--python {name}={python}: {error}") from error
+        raise UsageError(f"the interpreter {name}={python}: {error}") from error
     for fields in answer:
         if fields["name"] == name:
             fields["modes"] = tuple(Mode(**mode) for mode in fields["modes"])
@@ -111,7 +111,7 @@ def registered_at(python: Path, name: str) -> Entry:
                 key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
             }
             return Entry(**values)
-    raise UsageError(f"--python {name}={python}: no backend {name!r} is built in or registered there")
+    raise UsageError(f"the interpreter {name}={python}: no backend {name!r} is built in or registered there")
 
 
 def _ask(python: Path, program: str, *arguments: str) -> Any:

@@ -64,7 +64,7 @@ REAL = {
         "jax",
         "jit",
         "= self.step(self.params",
-        "= jax.jit(self.step.__wrapped__)(self.params",
+        "= jax.jit(lambda *arguments: self.step.__wrapped__(*arguments))(self.params",
     ),
     "mxnet loses hybridize": ("mxnet", "hybridize", "            self.network.hybridize()\n", "            pass\n"),
     "numpy computes in float64": ("numpy", "im2col", "images.astype(self.dtype)", "images.astype(np.float64)"),
