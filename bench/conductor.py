@@ -43,6 +43,9 @@ from bench.worker import Order, write_order
 POLL_SECONDS = 0.05
 LONGEST_LAST_WORDS = 300
 SHARE_OF_MEMORY = 0.8
+# One of these, drawn for every turn, is how many untimed rounds come before the timed one. Were it always one, timed
+# rounds would be every other one, and what happens in every tenth step would fall on all of them or on none.
+WARM_ROUNDS = (1, 1, 2)
 NETWORK = Path(lenet.__file__).read_bytes()
 
 
@@ -293,7 +296,7 @@ class Conductor:
             self.progress(f"sweep {sweep + 1} of {sweeps}")
             due = [w for w in workers if w.outcome is None and is_due(sweep, rounds[w.case], sweeps)]
             for worker in self.random.sample(due, len(due)):
-                worker.say({"says": "go"})
+                worker.say({"says": "go", "warm": self.random.choice(WARM_ROUNDS)})
                 done = worker.hear("done", self._patience(worker))
                 if done:
                     worker.turns.append({**done, "order": self.order, "sweep": self.first_sweep + sweep})

@@ -56,10 +56,11 @@ class Turns:
         return int(grant["rounds"])
 
     def begin(self, warm: Callable[[], Any] | None = None) -> None:
-        """Wait for the turn, do the round once for the caches. The last thing before the clock starts."""
-        receive(self.connection)
+        """Wait for the turn, do the round untimed for the caches, as often as the conductor says."""
+        grant = receive(self.connection)
         if warm is not None:
-            warm()
+            for _ in range(grant["warm"]):
+                warm()
         self.before = Counters.now()
 
     def end(self) -> None:
