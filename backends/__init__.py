@@ -60,6 +60,9 @@ BUILT_IN = (
                 "loops", "tutorial", "plain Python loops over images and positions, as textbooks derive it", slow=True
             ),
             Mode("im2col", "tutorial", "windows unrolled into a matrix, one matrix product per convolution"),
+            Mode(
+                "space_to_depth", "expert", "a pooling window at a time, images innermost, nothing allocated in a step"
+            ),
         ),
     ),
     Entry(
@@ -89,7 +92,10 @@ BUILT_IN = (
         "jax",
         "backends.lenet_jax",
         "jax",
-        (Mode("jit", "tutorial", "Flax linen module, value_and_grad, the whole step under jax.jit"),),
+        (
+            Mode("jit", "tutorial", "Flax linen module, value_and_grad, the whole step under jax.jit"),
+            Mode("space_to_depth", "expert", "a pooling window at a time, images innermost, backward pass by hand"),
+        ),
         devices=("cpu", "cuda"),
         precisions=("float32", "float64", "tf32"),
         layout="NHWC",

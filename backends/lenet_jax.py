@@ -22,10 +22,12 @@ from backends.channels_last import (
     weights_from_channels_last,
     weights_to_channels_last,
 )
+from backends.expert_jax import SpaceToDepth
 from backends.interface import Setup, Unsupported
 from backends.lenet import Variant, widths
 
 version = jax.__version__
+Params = Any
 
 ACTIVATIONS = {"sigmoid": nn.sigmoid, "tanh": nn.tanh, "relu": nn.relu}
 POOLINGS = {"average": nn.avg_pool, "max": nn.max_pool}
@@ -67,57 +69,85 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean()
 
 
+class Linen:
+    """The module above as functions of its parameters, with what goes in and out of it in Flax's layout."""
+
+    donates = False
+
+    def __init__(self, variant: Variant, dtype: Any) -> None:
+        self.variant, self.dtype, self.module = variant, dtype, LeNet(variant, dtype)
+
+    def pack(self, weights: Mapping[str, np.ndarray]) -> Params:
+        """Canonical weights as Flax's nested dictionary."""
+        params: dict[str, dict[str, jax.Array]] = {}
+        for name, value in weights_to_channels_last(self.variant, weights).items():
+            layer, kind = name.split(".")
+            params.setdefault(layer, {})["kernel" if kind == "weight" else kind] = jnp.asarray(value, self.dtype)
+        return params
+
+    def unpack(self, params: Params) -> dict[str, np.ndarray]:
+        flat = {
+            f"{layer}.{'weight' if kind == 'kernel' else kind}": np.array(value)
+            for layer, kinds in params.items()
+            for kind, value in kinds.items()
+        }
+        return weights_from_channels_last(self.variant, flat)
+
+    def lay_out(self, images: np.ndarray) -> np.ndarray:
+        return images_to_channels_last(images).astype(self.dtype)
+
+    def logits(self, params: Params, images: jax.Array) -> jax.Array:
+        return self.stages(params, images)["dense3"]
+
+    def stages(self, params: Params, images: jax.Array) -> dict[str, jax.Array]:
+        return self.module.apply({"params": params}, images)
+
+    def canonical(self, stages: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return stages_from_channels_last(self.variant, stages)
+
+
+NETWORKS: dict[str, type[Linen | SpaceToDepth]] = {"jit": Linen, "space_to_depth": SpaceToDepth}
+
+
 class Trainer:
-    """`params` is Flax's nested dictionary, replaced by every step."""
+    """`params` is whatever the network's functions take as its parameters, replaced by every step."""
 
     def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
-        self.variant, self.dtype = variant, jnp.float64 if setup.precision == "float64" else jnp.float32
+        dtype = jnp.float64 if setup.precision == "float64" else jnp.float32
+        network = self.network = NETWORKS[setup.mode](variant, dtype)
         self.place = jax.devices(setup.device)[0]
-        network = LeNet(variant, self.dtype)
-        params: dict[str, dict[str, jax.Array]] = {}
-        for name, value in weights_to_channels_last(variant, weights).items():
-            layer, kind = name.split(".")
-            own = jax.device_put(jnp.asarray(value, self.dtype), self.place)
-            params.setdefault(layer, {})["kernel" if kind == "weight" else kind] = own
-        self.params = params
+        self.params = jax.device_put(network.pack(weights), self.place)
 
-        def loss(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-            return cross_entropy(network.apply({"params": params}, images)["dense3"], labels)
+        def loss(params: Params, images: jax.Array, labels: jax.Array) -> jax.Array:
+            return cross_entropy(network.logits(params, images), labels)
 
-        @jax.jit
-        def step(params: Any, images: jax.Array, labels: jax.Array) -> tuple[Any, jax.Array]:
+        def step(params: Params, images: jax.Array, labels: jax.Array) -> tuple[Params, jax.Array]:
             value, gradients = jax.value_and_grad(loss)(params, images, labels)
             return jax.tree.map(lambda p, g: p - setup.learning_rate * g, params, gradients), value
 
-        self.step = step
-        self.stage_values = jax.jit(lambda params, images: network.apply({"params": params}, images))
+        self.step = jax.jit(step, donate_argnums=0 if network.donates else ())
+        self.stage_values = jax.jit(network.stages)
 
     def put(self, images: np.ndarray, labels: np.ndarray) -> list[tuple[jax.Array, jax.Array]]:
-        batches = images_to_channels_last(images).astype(self.dtype)
-        return [jax.device_put((x, y), self.place) for x, y in zip(batches, labels)]
+        return [jax.device_put((x, y), self.place) for x, y in zip(self.network.lay_out(images), labels)]
 
-    def train(self, chunk: list[tuple[jax.Array, jax.Array]]) -> tuple[Any, list[jax.Array]]:
+    def train(self, chunk: list[tuple[jax.Array, jax.Array]]) -> list[jax.Array]:
         losses = []
         for images, labels in chunk:
             self.params, loss = self.step(self.params, images, labels)
             losses.append(loss)
-        return self.params, losses
+        return losses
 
-    def wait(self, pending: tuple[Any, list[jax.Array]]) -> np.ndarray:
-        _, losses = jax.block_until_ready(pending)
-        return np.array(losses)
+    def wait(self, pending: list[jax.Array]) -> np.ndarray:
+        jax.block_until_ready(self.params)
+        return np.array(pending)
 
     def stages(self, chunk: list[tuple[jax.Array, jax.Array]]) -> dict[str, np.ndarray]:
         values = self.stage_values(self.params, chunk[0][0])
-        return stages_from_channels_last(self.variant, {name: np.asarray(value) for name, value in values.items()})
+        return self.network.canonical({name: np.asarray(value) for name, value in values.items()})
 
     def weights(self) -> dict[str, np.ndarray]:
-        flat = {
-            f"{layer}.{'weight' if kind == 'kernel' else kind}": np.array(value)
-            for layer, kinds in self.params.items()
-            for kind, value in kinds.items()
-        }
-        return weights_from_channels_last(self.variant, flat)
+        return self.network.unpack(self.params)
 
     def device(self) -> str:
         places = {place for value in jax.tree.leaves(self.params) for place in value.devices()}
@@ -133,8 +163,8 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
         raise Unsupported("device", f"JAX {version} sees no {setup.device} device; run with --device cpu") from error
     if setup.precision not in MATMUL_PRECISION or (setup.precision == "tf32" and setup.device == "cpu"):
         raise Unsupported("precision", f"no {setup.precision} on {setup.device} here; use float32 or float64")
-    if setup.mode != "jit":
-        raise Unsupported("mode", f"{setup.mode!r} is not jit")
+    if setup.mode not in NETWORKS:
+        raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(NETWORKS)}")
     jax.config.update("jax_enable_x64", setup.precision == "float64")
     jax.config.update("jax_default_matmul_precision", MATMUL_PRECISION[setup.precision])
     return Trainer(variant, weights, setup)

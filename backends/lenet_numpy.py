@@ -1,7 +1,7 @@
 """LeNet-5 from scratch in NumPy, with backpropagation by hand.
 
 Convolution and pooling come in two forms, `loops` and `im2col` (see `numpy_layers.py`); all else is
-the same in both modes.
+the same in both modes. The expert's mode has a file of its own, `expert_numpy.py`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from backends.expert_numpy import SpaceToDepth
 from backends.interface import Setup, Unsupported
 from backends.lenet import Variant
 from backends.numpy_layers import LAYERS, Layers
 
 Array = np.ndarray
 version = np.__version__
+SPACE_TO_DEPTH = "space_to_depth"
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -146,15 +148,18 @@ class Trainer:
         return "cpu"
 
 
-def build(variant: Variant, weights: Mapping[str, Array], setup: Setup) -> Trainer:
+def build(variant: Variant, weights: Mapping[str, Array], setup: Setup) -> Trainer | SpaceToDepth:
     if setup.device != "cpu":
         raise Unsupported("device", f"NumPy runs on the CPU only, not on {setup.device}; run with --device cpu")
     if setup.precision not in ("float32", "float64"):
         raise Unsupported("precision", f"NumPy has no {setup.precision} arithmetic; use float32 or float64")
-    if setup.mode not in LAYERS:
-        raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(LAYERS)}")
+    modes = (*LAYERS, SPACE_TO_DEPTH)
+    if setup.mode not in modes:
+        raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(modes)}")
     dtype = np.dtype(setup.precision)
     own = {name: np.array(value, dtype) for name, value in weights.items()}
+    if setup.mode == SPACE_TO_DEPTH:
+        return SpaceToDepth(variant, own, setup)
     return Trainer(LeNet(variant, own, LAYERS[setup.mode]), dtype, setup.learning_rate)
 
 

@@ -38,6 +38,7 @@ FAULTS = {
 }
 
 NUMPY_LAYERS, CHANNELS_LAST = "backends.numpy_layers", "backends.channels_last"
+EXPERT_NUMPY, EXPERT_JAX = "backends.expert_numpy", "backends.expert_jax"
 
 NUMPY = {
     "transposed-kernel": (
@@ -102,6 +103,90 @@ NUMPY = {
             "        for name, weight in self.network.weights.items():\n"
             "            weight[...] = kept[name] if chunk[1:] else weight\n"
             "        return np.array(losses)",
+        ),
+    ),
+}
+
+# The same faults in the experts' files, where they hold what the backend's own file does not.
+NUMPY_EXPERT = {
+    "transposed-kernel": (
+        Edit("spread(self.weight)", "spread(self.weight.swapaxes(2, 3))", EXPERT_NUMPY),
+        Edit("channels, TAPS, TAPS))", "channels, TAPS, TAPS)).swapaxes(2, 3)", EXPERT_NUMPY),
+    ),
+    "flatten-order": (
+        Edit('x["pool2"].reshape(-1,', 'x["pool2"].transpose(1, 2, 0, 3).reshape(-1,', EXPERT_NUMPY),
+        Edit(
+            "conv2.backward(d)",
+            'conv2.backward(d.reshape(x["pool2"].transpose(1, 2, 0, 3).shape).transpose(2, 0, 1, 3).copy())',
+            EXPERT_NUMPY,
+        ),
+    ),
+    "one-sided-padding": (
+        Edit("[:, p : frame.shape[1] - p, p : frame.shape[2] - p]", "[:, 2 * p :, 2 * p :]", EXPERT_NUMPY),
+    ),
+    "wrong-activation": (
+        Edit(
+            "activate(x[name], self.variant.activation)",
+            'activate(x[name], "tanh" if name == "dense2" else self.variant.activation)',
+            EXPERT_NUMPY,
+        ),
+        Edit(
+            "slope(x[entering], self.variant.activation,",
+            'slope(x[entering], "tanh" if entering == "dense2" else self.variant.activation,',
+            EXPERT_NUMPY,
+        ),
+    ),
+    "wrong-pooling": (Edit(", variant.pooling\n", ', "max"\n', EXPERT_NUMPY),),
+    "doubled-learning-rate": (
+        Edit("weight -= self.learning_rate *", "weight -= 2 * self.learning_rate *", EXPERT_NUMPY),
+    ),
+    "momentum-left-on": (
+        Edit(
+            "self.variant, self.own = variant, weights",
+            "self.velocity, self.variant, self.own = {}, variant, weights",
+            EXPERT_NUMPY,
+        ),
+        Edit(
+            "            weight -= self.learning_rate * gradients[name]",
+            "            self.velocity[name] = 0.9 * self.velocity.get(name, 0) + gradients[name]\n"
+            "            weight -= self.learning_rate * self.velocity[name]",
+            EXPERT_NUMPY,
+        ),
+    ),
+    "summed-loss": (
+        Edit("        d /= self.dtype.type(batch_size)\n", "", EXPERT_NUMPY),
+        Edit("return total / len(labels)", "return total", EXPERT_NUMPY),
+    ),
+    "softmax-twice": (
+        Edit(
+            "        loss, d = softmax_cross_entropy(x[self.dense[-1]], labels)",
+            "        p = np.exp(x[self.dense[-1]])\n"
+            "        p /= p.sum(0)\n"
+            "        loss, d = softmax_cross_entropy(p, labels)\n"
+            "        d = p * (d - (p * d).sum(0))",
+            EXPERT_NUMPY,
+        ),
+    ),
+    "frozen-layer": (
+        Edit(
+            "            weight -= self.learning_rate",
+            '            if not name.startswith("conv1"):\n                weight -= self.learning_rate',
+            EXPERT_NUMPY,
+        ),
+    ),
+    "dropped-bias": (
+        Edit('+ self.own[f"{name}.bias"]', '+ (name != "dense3") * self.own[f"{name}.bias"]', EXPERT_NUMPY),
+    ),
+    "last-update-missing": (
+        Edit(
+            "        return np.array([self.step(images, labels) for images, labels in chunk])",
+            "        losses = [self.step(images, labels) for images, labels in chunk[:-1]]\n"
+            "        kept = self.weights()\n"
+            "        losses.append(self.step(*chunk[-1]))\n"
+            "        for name, weight in self.own.items():\n"
+            "            weight[...] = kept[name] if chunk[1:] else weight\n"
+            "        return np.array(losses)",
+            EXPERT_NUMPY,
         ),
     ),
 }
@@ -224,11 +309,14 @@ JAX = {
     "wrong-pooling": (Edit('"average": nn.avg_pool', '"average": nn.max_pool'),),
     "doubled-learning-rate": (Edit("p - setup.learning_rate", "p - 2 * setup.learning_rate"),),
     "momentum-left-on": (
-        Edit("self.params = params\n", "self.params = self.before = params\n"),
+        Edit(
+            "self.params = jax.device_put(network.pack(weights), self.place)\n",
+            "self.params = self.before = jax.device_put(network.pack(weights), self.place)\n",
+        ),
         Edit(
             "            self.params, loss = self.step(self.params, images, labels)",
-            "            now = self.params\n"
-            "            after, loss = self.step(now, images, labels)\n"
+            "            now = jax.tree.map(jnp.copy, self.params)\n"
+            "            after, loss = self.step(jax.tree.map(jnp.copy, now), images, labels)\n"
             "            self.params = jax.tree.map(lambda a, n, b: a + 0.9 * (n - b), after, now, self.before)\n"
             "            self.before = now",
         ),
@@ -240,10 +328,26 @@ JAX = {
     "last-update-missing": (
         Edit(
             "            self.params, loss = self.step(self.params, images, labels)",
+            "            before = jax.tree.map(jnp.copy, self.params)\n"
             "            after, loss = self.step(self.params, images, labels)\n"
-            "            self.params = self.params if 0 < len(losses) == len(chunk) - 1 else after",
+            "            self.params = before if 0 < len(losses) == len(chunk) - 1 else after",
         ),
     ),
+}
+
+JAX_EXPERT = {
+    "transposed-kernel": (
+        Edit("jnp.asarray(value,", "jnp.asarray(value.swapaxes(2, 3) if value.ndim == 4 else value,", EXPERT_JAX),
+        Edit("name: np.array(value)", "name: np.array(value.swapaxes(2, 3) if value.ndim == 4 else value)", EXPERT_JAX),
+    ),
+    "flatten-order": (
+        Edit("last.reshape(-1, count)", "last.reshape(16, 25, count).swapaxes(0, 1).reshape(-1, count)", EXPERT_JAX),
+    ),
+    "one-sided-padding": (Edit("(p, p), (p, p)", "(2 * p, 0), (2 * p, 0)", EXPERT_JAX),),
+    "wrong-activation": (Edit("else act(last)", 'else (jnp.tanh if name == "dense2" else act)(last)', EXPERT_JAX),),
+    "wrong-pooling": (Edit("(v.activation, v.pooling)", '(v.activation, "max")', EXPERT_JAX),),
+    "frozen-layer": (Edit("pooled.reshape(", "jax.lax.stop_gradient(pooled).reshape(", EXPERT_JAX),),
+    "dropped-bias": (Edit('+ params[f"{name}.bias"]', '+ (name != "dense3") * params[f"{name}.bias"]', EXPERT_JAX),),
 }
 
 MXNET = {
@@ -297,10 +401,9 @@ MXNET = {
     ),
 }
 
+EXPERTS: dict[str, dict[str, tuple[Edit, ...]]] = {"numpy": NUMPY_EXPERT, "jax": JAX_EXPERT}
+BACKENDS = {"numpy": NUMPY, "torch": TORCH, "tensorflow": TENSORFLOW, "jax": JAX, "mxnet": MXNET}
 MUTANTS: dict[str, dict[str, tuple[Edit, ...]]] = {
-    "numpy": NUMPY,
-    "torch": TORCH,
-    "tensorflow": TENSORFLOW,
-    "jax": JAX,
-    "mxnet": MXNET,
+    backend: {fault: edits + EXPERTS.get(backend, {}).get(fault, ()) for fault, edits in faults.items()}
+    for backend, faults in BACKENDS.items()
 }
