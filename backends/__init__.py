@@ -72,6 +72,9 @@ BUILT_IN = (
         (
             Mode("eager", "tutorial", "nn.Module, autograd and torch.optim.SGD"),
             Mode("functional", "tutorial", "torch.nn.functional with hand-kept parameters, no nn.Module"),
+            Mode("channels_last", "expert", "the modules of eager in PyTorch's channels-last memory format"),
+            Mode("compile", "expert", "the whole functional step under torch.compile"),
+            Mode("space_to_depth", "expert", "a pooling window at a time, channels-last, backward by hand, compiled"),
         ),
         devices=("cpu", "cuda"),
         precisions=("float32", "float64", "tf32"),

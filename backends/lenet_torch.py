@@ -1,11 +1,16 @@
 """LeNet-5 in PyTorch: `eager` with nn.Module and torch.optim, `functional` with neither.
 
+`channels_last` is `eager` in the other memory format, `compile` is `functional` with its whole step
+under torch.compile; `space_to_depth` has a file of its own, `expert_torch.py`.
+
 CUDA queues work and returns; a CPU computes before it returns. By default PyTorch allows TF32 in
 convolutions and forbids it in matrix products, so `build` assigns both.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -13,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backends.expert_torch import gradients as expert_gradients
+from backends.expert_torch import stages as expert_stages
 from backends.interface import Setup, Unsupported
 from backends.lenet import Variant, widths
 
@@ -20,6 +27,8 @@ version = torch.__version__
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 POOLINGS = {"average": F.avg_pool2d, "max": F.max_pool2d}
+# Of (K, N, C, H, W): where the axes of what a step sees come from.
+CHANNELS_FIRST, CHANNELS_LAST = (0, 1, 2, 3, 4), (0, 1, 3, 4, 2)
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "float64": torch.float64}
 
 
@@ -83,6 +92,8 @@ def functional_stages(p: Mapping[str, Tensor], v: Variant, images: Tensor) -> di
 def eager(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer:
     network = LeNet(variant).to(setup.device, DTYPES[setup.precision])
     network.load_state_dict(weights)
+    if setup.mode == "channels_last":
+        network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=setup.learning_rate)
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
@@ -109,7 +120,47 @@ def functional(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Tr
     return Trainer(setup, step, lambda images: functional_stages(p, variant, images), p)
 
 
-MODES = {"eager": eager, "functional": functional}
+def compiled(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer:
+    p = weights
+
+    def loss_of(p: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(functional_stages(p, variant, images)["dense3"], labels)
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        gradients, loss = torch.func.grad_and_value(loss_of)(p, images, labels)
+        for name, value in p.items():
+            value -= setup.learning_rate * gradients[name]
+        return loss
+
+    return Trainer(setup, whole(step), lambda images: functional_stages(p, variant, images), p)
+
+
+def space_to_depth(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer:
+    p = weights
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        loss, gradients = expert_gradients(p, variant, images, labels)
+        for name, value in p.items():
+            value -= setup.learning_rate * gradients[name]
+        return loss
+
+    return Trainer(setup, whole(step), lambda images: expert_stages(p, variant, images), p, CHANNELS_LAST)
+
+
+def whole(step: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The step as one compiled graph per shape; what earlier trainers compiled in this process is forgotten."""
+    torch.compiler.reset()
+    return torch.compile(step, fullgraph=True, dynamic=False)
+
+
+MODES = {
+    "eager": eager,
+    "functional": functional,
+    "channels_last": eager,
+    "compile": compiled,
+    "space_to_depth": space_to_depth,
+}
+COMPILED = ("compile", "space_to_depth")
 
 
 class Trainer:
@@ -121,12 +172,15 @@ class Trainer:
         step: Callable[[Tensor, Tensor], Tensor],
         stages: Callable[[Tensor], dict[str, Tensor]],
         parameters: dict[str, Tensor],
+        axes: tuple[int, ...] = CHANNELS_FIRST,
     ) -> None:
         self.setup, self.step, self.stage_values, self.parameters = setup, step, stages, parameters
+        self.axes = axes
 
     def put(self, images: np.ndarray, labels: np.ndarray) -> list[tuple[Tensor, Tensor]]:
         device, dtype = self.setup.device, DTYPES[self.setup.precision]
-        return list(zip(torch.tensor(images, dtype=dtype, device=device), torch.tensor(labels, device=device)))
+        batches = torch.tensor(images.transpose(self.axes), dtype=dtype, device=device)
+        return list(zip(batches, torch.tensor(labels, device=device)))
 
     def train(self, chunk: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
         return [self.step(images, labels) for images, labels in chunk]
@@ -156,12 +210,21 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
         raise Unsupported("precision", f"torch has no {setup.precision} on {setup.device}; use float32 or float64")
     if setup.mode not in MODES:
         raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(MODES)}")
+    if setup.mode in COMPILED and not has_compiler():
+        raise Unsupported(
+            "mode", f"{setup.mode} needs a C++ compiler for torch.compile; install g++, or name it in CXX"
+        )
     torch.set_num_threads(setup.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = setup.precision == "tf32"
     own = {
         name: torch.tensor(value, dtype=DTYPES[setup.precision], device=setup.device) for name, value in weights.items()
     }
     return MODES[setup.mode](variant, own, setup)
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile finds what turns its code for a CPU into a library."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
 
 
 def switches() -> dict[str, str]:
