@@ -86,6 +86,8 @@ BUILT_IN = (
         (
             Mode("eager", "tutorial", "Keras layers, GradientTape and the Keras SGD optimizer, step by step"),
             Mode("function", "tutorial", "the same step inside tf.function"),
+            Mode("xla", "expert", "the same step inside tf.function(jit_compile=True)"),
+            Mode("space_to_depth", "expert", "a pooling window at a time, oneDNN convolutions, the rest fused by XLA"),
         ),
         devices=("cpu", "cuda"),
         precisions=("float32", "float64", "tf32"),

@@ -1,5 +1,6 @@
-"""LeNet-5 in TensorFlow with Keras layers: `eager`, and the same step inside `tf.function`.
+"""LeNet-5 in TensorFlow with Keras layers: `eager`, the same step inside `tf.function`, and that under XLA.
 
+`space_to_depth` has a file of its own, `expert_tensorflow.py`.
 Keras keeps channels last. A GPU is asynchronous even in eager mode. Thread counts cannot change once
 TensorFlow has run an operation, so a process that asks for another count is refused.
 """
@@ -20,6 +21,7 @@ from backends.channels_last import (
     weights_from_channels_last,
     weights_to_channels_last,
 )
+from backends.expert_tensorflow import SpaceToDepth
 from backends.interface import Setup, Unsupported
 from backends.lenet import Variant, stage_shapes, widths
 
@@ -27,7 +29,7 @@ version = tf.__version__
 
 POOLINGS = {"average": layers.AveragePooling2D, "max": layers.MaxPooling2D}
 PLACES = {"cpu": "/CPU:0", "cuda": "/GPU:0"}
-MODES = ("eager", "function")
+MODES = ("eager", "function", "xla", "space_to_depth")
 
 
 class LeNet(keras.Model):
@@ -78,15 +80,15 @@ def padding(variant: Variant) -> str:
 
 
 class Trainer:
-    """`step` is the GradientTape loop of the tutorials; `function` compiles it to a graph."""
+    """`step` is the GradientTape loop of the tutorials; `function` makes a graph of it, `xla` compiles that."""
 
     def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
         self.variant, self.place, self.dtype = variant, PLACES[setup.device], keras.config.floatx()
         with tf.device(self.place):
-            self.network = LeNet(variant)
+            self.network: Any = LeNet(variant)
             channels, height, width = stage_shapes(variant)["input"]
             self.network(tf.zeros((1, height, width, channels), self.dtype))
-            self.parameters = {parameter_name(p): p for p in self.network.trainable_variables}
+            self.parameters = {parameter_name(p): p.value for p in self.network.trainable_variables}
             for name, value in weights_to_channels_last(variant, weights).items():
                 self.parameters[name].assign(value)
             self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -94,8 +96,9 @@ class Trainer:
             self.optimizer.build(self.network.trainable_variables)
         self.run: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = self.step
         self.stage_values: Callable[[tf.Tensor], dict[str, tf.Tensor]] = self.network.stages
-        if setup.mode == "function":
-            self.run, self.stage_values = tf.function(self.step), tf.function(self.network.stages)
+        if setup.mode != "eager":
+            self.run = tf.function(self.step, jit_compile=setup.mode == "xla" or None)
+            self.stage_values = tf.function(self.network.stages, jit_compile=setup.mode == "xla" or None)
 
     def step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -128,8 +131,35 @@ class Trainer:
         return weights_from_channels_last(self.variant, {name: p.numpy() for name, p in self.parameters.items()})
 
     def device(self) -> str:
-        places = {tf.DeviceSpec.from_string(p.value.device) for p in self.parameters.values()}
+        places = {tf.DeviceSpec.from_string(p.device) for p in self.parameters.values()}
         return " ".join(sorted("cpu" if at.device_type == "CPU" else f"cuda:{at.device_index}" for at in places))
+
+
+class ExpertTrainer(Trainer):
+    """The same with the expert's network, whose gradients are its own and whose weights are canonical."""
+
+    def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
+        self.variant, self.place, self.dtype = variant, PLACES[setup.device], keras.config.floatx()
+        self.learning_rate = setup.learning_rate
+        with tf.device(self.place):
+            self.network: Any = SpaceToDepth(variant, weights, self.dtype)
+        self.parameters = self.network.parameters
+        self.run = tf.function(self.step, autograph=False)
+        self.stage_values = tf.function(self.network.stages, autograph=False)
+
+    def step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        loss, gradients = self.network.gradients(images, labels)
+        for name, gradient in gradients.items():
+            self.parameters[name].assign_sub(self.learning_rate * gradient)
+        return loss
+
+    def stages(self, chunk: list[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, np.ndarray]:
+        with tf.device(self.place):
+            values = {name: value.numpy() for name, value in self.stage_values(chunk[0][0]).items()}
+        return {name: np.moveaxis(value, -1, 1) if value.ndim == 4 else value for name, value in values.items()}
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {name: p.numpy().copy() for name, p in self.parameters.items()}
 
 
 def parameter_name(parameter: Any) -> str:
@@ -162,7 +192,7 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
     keras.config.set_dtype_policy(dtype)
     # Keras keeps learning rates and losses in this type, whatever the layers' policy says.
     keras.config.set_floatx(dtype)
-    return Trainer(variant, weights, setup)
+    return (ExpertTrainer if setup.mode == "space_to_depth" else Trainer)(variant, weights, setup)
 
 
 def switches() -> dict[str, str]:
