@@ -112,6 +112,12 @@ BUILT_IN = (
         (
             Mode("imperative", "tutorial", "Gluon blocks, autograd and gluon.Trainer"),
             Mode("hybridize", "tutorial", "the same blocks after net.hybridize()"),
+            Mode("static", "expert", "net.hybridize(static_alloc=True, static_shape=True)"),
+            Mode(
+                "space_to_depth",
+                "expert",
+                "first convolution a pooling window at a time, channels filled up to 8, static",
+            ),
         ),
     ),
 )

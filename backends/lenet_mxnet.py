@@ -1,5 +1,6 @@
-"""LeNet-5 in MXNet Gluon: `imperative`, and the same blocks after `hybridize()`.
+"""LeNet-5 in MXNet Gluon: `imperative`, the same blocks after `hybridize()`, and those with static memory.
 
+`space_to_depth` has its convolutions from `expert_mxnet.py`.
 MXNet retired in 2023; 1.9.1 runs where NumPy < 1.24 does. Every operation returns at once and an
 engine works the queue off, so `wait` is `waitall`. Its CUDA builds ended with CUDA 11.2, hence CPU only.
 """
@@ -15,13 +16,21 @@ import numpy as np
 from mxnet import autograd, gluon
 from mxnet.gluon import nn
 
+from backends.expert_mxnet import ConvolutionAndPooling, WideConvolution
 from backends.interface import Setup, Unsupported
-from backends.lenet import Variant, widths
+from backends.lenet import Variant, weight_shapes, widths
 
 version = mx.__version__
 
 POOLINGS = {"average": nn.AvgPool2D, "max": nn.MaxPool2D}
-MODES = ("imperative", "hybridize")
+# How each mode hybridizes; imperative does not.
+STATIC = {"static_alloc": True, "static_shape": True}
+MODES: dict[str, dict[str, bool] | None] = {
+    "imperative": None,
+    "hybridize": {},
+    "static": STATIC,
+    "space_to_depth": STATIC,
+}
 
 
 class LeNet(gluon.HybridBlock):
@@ -51,11 +60,15 @@ class LeNet(gluon.HybridBlock):
         x["pool1"] = self.pool1(x["conv1"])
         x["conv2"] = self.conv2(x["pool1"])
         x["pool2"] = self.pool2(x["conv2"])
+        return {**x, **self.dense_stages(x["pool2"])}
+
+    def dense_stages(self, pool2: Any) -> dict[str, Any]:
+        x = {}
         if self.c5_is_convolution:
-            x["conv3"] = self.conv3(x["pool2"])
+            x["conv3"] = self.conv3(pool2)
             x["flatten"] = c5 = self.flatten(x["conv3"])
         else:
-            x["flatten"] = self.flatten(x["pool2"])
+            x["flatten"] = self.flatten(pool2)
             x["dense1"] = c5 = self.dense1(x["flatten"])
         x["dense2"] = self.dense2(c5)
         x["dense3"] = self.dense3(x["dense2"])
@@ -65,21 +78,44 @@ class LeNet(gluon.HybridBlock):
         return self.stages(images)["dense3"]
 
 
+class SpaceToDepth(LeNet):
+    """The expert's convolutions before the same dense layers."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__(variant)
+        self.first, self.second = ConvolutionAndPooling(variant, self.conv1), WideConvolution(variant, self.conv2)
+
+    def stages(self, images: Any) -> dict[str, Any]:
+        pooled = self.first(images)
+        x = {"input": images, "conv1": self.first.stage(images), "conv2": self.second(pooled)}
+        x["pool1"] = pooled.slice_axis(1, 0, x["conv1"].shape[1])
+        x["pool2"] = self.pool2(x["conv2"])
+        return {**x, **self.dense_stages(x["pool2"])}
+
+    def hybrid_forward(self, F: Any, images: Any) -> Any:
+        return self.dense_stages(self.pool2(self.second(self.first(images))))["dense3"]
+
+
 class Trainer:
     """autograd, `gluon.Trainer` and a mean loss, so that the trainer's own rescaling is by 1."""
 
     def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
         self.dtype = setup.precision
-        self.network = LeNet(variant)
+        self.network = (SpaceToDepth if setup.mode == "space_to_depth" else LeNet)(variant)
+        shapes = weight_shapes(variant)
+        own = self.network.collect_params()
+        for name, shape in shapes.items():
+            own[name.replace(".", "_")].shape = shape
         # Random initialisers draw float32 only and fail in float64; zeros do not, and are overwritten here.
         self.network.initialize(mx.init.Zero(), ctx=mx.cpu())
         self.network.cast(self.dtype)
         self.network(mx.nd.zeros((1, variant.input_channels, variant.input_size, variant.input_size), dtype=self.dtype))
-        self.parameters = {name.replace("_", "."): p for name, p in self.network.collect_params().items()}
+        self.parameters = {name: own[name.replace(".", "_")] for name in shapes}
         for name, value in weights.items():
             self.parameters[name].set_data(mx.nd.array(value, dtype=self.dtype))
-        if setup.mode == "hybridize":
-            self.network.hybridize()
+        hybrid = MODES[setup.mode]
+        if hybrid is not None:
+            self.network.hybridize(**hybrid)
         self.loss = gluon.loss.SoftmaxCrossEntropyLoss()
         self.loss.cast(self.dtype)
         self.sgd = gluon.Trainer(self.network.collect_params(), "sgd", {"learning_rate": setup.learning_rate})
