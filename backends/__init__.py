@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from types import ModuleType
 
 ENTRY_POINTS = "lenet_bench.backends"
+LANES = ("tutorial", "expert")
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A way a framework runs, in that framework's own word. `lane` is `tutorial` or `expert`.
+    """A way a framework runs, in that framework's own word, and the lane it is in.
 
+    `tutorial` is how its documentation and textbooks write it, `expert` what makes it faster.
     `slow` is one whose step takes so long that a gate measures it only where it is named.
     """
 

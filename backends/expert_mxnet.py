@@ -26,8 +26,8 @@ class ConvolutionAndPooling(gluon.HybridBlock):
     def __init__(self, variant: Variant, layer: Any) -> None:
         super().__init__(prefix="")
         self.variant, self.layer = variant, layer
-        self.size = variant.input_size // POOL
         conv1 = variant["conv1"]
+        self.size = variant.input_size // POOL
         self.out, self.padding = conv1.channels, conv1.padding // POOL
         # Which weight each number of the wide, zero-filled weight is, as a matrix of zeros and ones.
         each = np.eye(self.out * KERNEL * KERNEL).reshape(-1, self.out, 1, KERNEL, KERNEL)

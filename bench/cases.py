@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from backends import Entry
+from backends import LANES, Entry
 from backends.interface import Setup
 from backends.lenet import VARIANTS
 from bench import ground
@@ -61,6 +61,7 @@ class Selection:
     batch_sizes: tuple[int, ...] = (128,)
     threads: tuple[int, ...] = (1,)
     feeds: tuple[str, ...] = ("resident",)
+    lanes: tuple[str, ...] = ()
 
 
 def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
@@ -68,6 +69,7 @@ def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
     all_modes = {mode.name for entry in registry.values() for mode in entry.modes}
     _refuse_unknown("backend", selection.backends, registry)
     _refuse_unknown("mode", selection.modes, all_modes)
+    _refuse_unknown("lane", selection.lanes, LANES)
     _refuse_unknown("variant", selection.variants, VARIANTS)
     _refuse_unknown("device", selection.devices, DEVICES)
     _refuse_unknown("precision", selection.precisions, PRECISIONS)
@@ -86,11 +88,13 @@ def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
         for mode in entry.modes
         if (not selection.backends or entry.name in selection.backends)
         and (not selection.modes or mode.name in selection.modes)
+        and (not selection.lanes or mode.lane in selection.lanes)
     ]
     for name in selection.backends:
         if all(name != backend for backend, _ in chosen):
-            own = ", ".join(mode.name for mode in registry[name].modes)
-            raise UsageError(f"backend {name} has no mode {', '.join(selection.modes)}; its modes are {own}")
+            own = ", ".join(f"{mode.name} ({mode.lane})" for mode in registry[name].modes)
+            asked = ", ".join(selection.modes) or f"in the {', '.join(selection.lanes)} lane"
+            raise UsageError(f"backend {name} has no mode {asked}; its modes are {own}")
     cells = itertools.product(
         chosen,
         dict.fromkeys(selection.variants or VARIANTS),

@@ -46,6 +46,7 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 Backends = Annotated[list[str], typer.Option("--backend", help="only these backends; each must be able to run")]
 Modes = Annotated[list[str], typer.Option("--mode", help="only these modes")]
+Lanes = Annotated[list[str], typer.Option("--lane", help="tutorial, expert or all; where modes are named, all")]
 Variants = Annotated[list[str], typer.Option("--variant", help="variants of the network")]
 Devices = Annotated[list[str], typer.Option("--device", help="cpu or cuda")]
 Precisions = Annotated[list[str], typer.Option("--precision", help="float32, float64 or tf32")]
@@ -68,6 +69,7 @@ QUICK_PLAN = Plan(sweeps=15, case_seconds=1.5, fewest_rounds=2)
 def run(
     backend: Backends = [],
     mode: Modes = [],
+    lane: Lanes = [],
     variant: Variants = ["lenet5"],
     batch: Annotated[list[str], typer.Option("--batch", help="batch sizes")] = ["128"],
     device: Devices = ["cpu"],
@@ -99,7 +101,7 @@ def run(
     else:
         interpreters = environments.parse_interpreters(python)
         registry = known_backends(interpreters)
-        selection = select(backend, mode, variant, device, precision, batch, threads)
+        selection = select(backend, mode, lane, variant, device, precision, batch, threads)
         if stream:
             selection = replace(selection, feeds=("resident", "stream"))
         request = runs.Request(
@@ -149,6 +151,7 @@ def show(run: runs.Run, rows: list[Throughput]) -> None:
 def verify(
     backend: Backends = [],
     mode: Modes = [],
+    lane: Lanes = [],
     variant: Variants = [],
     precision: Precisions = ["float32", "float64"],
     device: Devices = ["cpu"],
@@ -160,6 +163,7 @@ def verify(
     selection = Selection(
         names(backend), names(mode), names(variant), names(device), names(precision), (BATCH_SIZE,), (1,)
     )
+    selection = replace(selection, lanes=lanes(lane))
     answers, _, code = gather("verify", selection, python, results_folder, deadline)
     rows = [row for answer in answers for row in equivalence_rows(answer.case, answer.version, answer.comparisons)]
     if rows:
@@ -176,6 +180,7 @@ def verify(
 def shapes(
     backend: Backends = [],
     mode: Modes = [],
+    lane: Lanes = [],
     variant: Variants = ["lenet5"],
     native: Annotated[
         bool, typer.Option("--native", help="as each framework keeps them, not in canonical NCHW")
@@ -187,6 +192,7 @@ def shapes(
 ) -> None:
     """Every backend's stage shapes side by side, the formula's first; writes shapes.csv into the results folder."""
     selection = Selection(names(backend), names(mode), names(variant), names(device), ("float32",), (BATCH_SIZE,), (1,))
+    selection = replace(selection, lanes=lanes(lane))
     answers, registry, code = gather("shapes", selection, python, results_folder, deadline)
     rows = [
         row
@@ -221,7 +227,9 @@ def selfcheck(
     """What this machine can resolve: identical code and exact slowdowns side by side; writes selfcheck.csv."""
     interpreters = environments.parse_interpreters(python)
     registry = known_backends(interpreters)
-    cases = selfchecks.cases(expand(Selection(names(backend), names(mode)), registry), names(mode))
+    cases = selfchecks.cases(
+        expand(Selection(names(backend), names(mode), lanes=() if mode else ("tutorial",)), registry), names(mode)
+    )
     results.make_writable(results_folder)
     plan = Plan(sweeps=sweeps, case_seconds=sweeps, deadline_seconds=deadline)
     seed = secrets.randbits(32) if seed is None else seed
@@ -271,6 +279,7 @@ def gate(
     ] = [],
     backend: Backends = [],
     mode: Modes = [],
+    lane: Lanes = [],
     variant: Variants = ["lenet5"],
     batch: Annotated[list[str], typer.Option("--batch", help="batch sizes")] = ["128"],
     device: Devices = ["cpu"],
@@ -296,7 +305,7 @@ def gate(
     if base is None and not base_interpreters:
         raise UsageError("a gate needs a base: --base REV, or --base-python BACKEND=PATH")
     registry = known_backends({**base_interpreters, **interpreters})
-    selection = select(backend, mode, variant, device, precision, batch, threads)
+    selection = select(backend, mode, lane, variant, device, precision, batch, threads)
     if base is None and not selection.backends:
         # Where only interpreters differ, the other backends are the same on both sides.
         selection = replace(selection, backends=tuple(base_interpreters))
@@ -411,13 +420,14 @@ def known_backends(interpreters: dict[str, Path]) -> dict[str, Entry]:
 def select(
     backend: list[str],
     mode: list[str],
+    lane: list[str],
     variant: list[str],
     device: list[str],
     precision: list[str],
     batch: list[str],
     threads: list[str],
 ) -> Selection:
-    """What the options of a command that times ask for."""
+    """What the options of a command that times ask for; the tutorial lane, where neither modes nor lanes are named."""
     return Selection(
         names(backend),
         names(mode),
@@ -426,7 +436,13 @@ def select(
         names(precision),
         numbers("--batch", batch),
         numbers("--threads", threads),
+        lanes=lanes(lane or ["all" if mode else "tutorial"]),
     )
+
+
+def lanes(values: list[str]) -> tuple[str, ...]:
+    """The lanes of `--lane`; `all` is every one, as is none."""
+    return () if "all" in names(values) else names(values)
 
 
 def names(values: list[str]) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ CONTENTS = """
 import json, backends
 from backends.interface import LEARNING_RATE
 from backends.lenet import VARIANTS
-modes = {e.name: [m.name for m in e.modes] for e in backends.registry().values()}
+modes = {e.name: {m.name: m.lane for m in e.modes} for e in backends.registry().values()}
 networks = {name: f"{variant!r}, learning rate {LEARNING_RATE!r}" for name, variant in VARIANTS.items()}
 print(json.dumps({"modes": modes, "networks": networks}))
 """
@@ -245,7 +245,9 @@ def note_what_changed(gate: Gate, base: dict[str, Any], head: dict[str, Any]) ->
     for backend, modes in base["modes"].items():
         if selection.backends and backend not in selection.backends:
             continue
-        for mode in modes:
+        for mode, lane in modes.items():
+            if selection.lanes and lane not in selection.lanes:
+                continue
             if mode in head["modes"].get(backend, []) or (selection.modes and mode not in selection.modes):
                 continue
             case = Case(backend, mode, selection.variants[0], selection.devices[0], selection.precisions[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backends import Entry, Mode, registry
+from backends import LANES, Entry, Mode, registry
 from bench.cases import Case, Selection, UsageError, expand, impossible
 
 
@@ -15,6 +15,15 @@ def test_the_default_is_every_mode_of_every_backend() -> None:
     assert {(c.variant, c.batch_size, c.precision, c.device, c.threads) for c in cases} == {
         ("lenet5", 128, "float32", "cpu", 1)
     }
+
+
+def test_a_lane_is_a_choice_of_modes() -> None:
+    tutorial, expert = (expand(Selection(lanes=(lane,)), registry()) for lane in LANES)
+    assert {case.id for case in tutorial} | {case.id for case in expert} == {
+        c.id for c in expand(Selection(), registry())
+    }
+    assert {case.mode for case in tutorial}.isdisjoint({"space_to_depth", "xla"})
+    assert {case.backend for case in expert} == {"numpy", "torch", "tensorflow", "jax", "mxnet"}
 
 
 def test_a_selection_is_a_product_and_ids_are_unique() -> None:
@@ -31,12 +40,16 @@ def test_a_selection_is_a_product_and_ids_are_unique() -> None:
     [
         (Selection(("theano",)), "unknown backend 'theano'; known are jax, mxnet, numpy, tensorflow, torch"),
         (Selection(modes=("fast",)), "unknown mode 'fast'"),
+        (Selection(lanes=("fast",)), "unknown lane 'fast'; known are expert, tutorial"),
         (Selection(variants=("alexnet",)), "unknown variant 'alexnet'; known are lenet5, modern, tanh"),
         (Selection(devices=("tpu",)), "unknown device 'tpu'; known are cpu, cuda"),
         (Selection(precisions=("int8",)), "unknown precision 'int8'"),
         (Selection(batch_sizes=(0,)), "batch size 0 is not a number of at least 1"),
         (Selection(threads=(-2,)), "threads -2 is not a number of at least 1"),
-        (Selection(("numpy", "jax"), ("jit",)), "backend numpy has no mode jit; its modes are loops, im2col"),
+        (
+            Selection(("numpy", "jax"), ("jit",)),
+            "backend numpy has no mode jit; its modes are loops (tutorial), im2col (tutorial)",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_line(selection: Selection, message: str) -> None:

@@ -39,6 +39,8 @@ FAULTS = {
 
 NUMPY_LAYERS, CHANNELS_LAST = "backends.numpy_layers", "backends.channels_last"
 EXPERT_NUMPY, EXPERT_JAX = "backends.expert_numpy", "backends.expert_jax"
+EXPERT_TORCH, EXPERT_TENSORFLOW = "backends.expert_torch", "backends.expert_tensorflow"
+EXPERT_MXNET = "backends.expert_mxnet"
 
 NUMPY = {
     "transposed-kernel": (
@@ -216,6 +218,16 @@ TORCH = {
             "torch.autograd.grad(loss, list(p.values()))\n"
             "        gradients = velocity[:] = [0.9 * v + gradient for v, gradient in zip(velocity, gradients)]",
         ),
+        Edit(
+            "    p = weights\n",
+            "    p, velocity = weights, {name: torch.zeros_like(w) for name, w in weights.items()}\n",
+        ),
+        Edit(
+            "            value -= setup.learning_rate * gradients[name]",
+            "            velocity[name] *= 0.9\n"
+            "            velocity[name] += gradients[name]\n"
+            "            value -= setup.learning_rate * velocity[name]",
+        ),
     ),
     "summed-loss": (
         Edit("F.cross_entropy(network(images), labels)", 'F.cross_entropy(network(images), labels, reduction="sum")'),
@@ -228,6 +240,7 @@ TORCH = {
     "frozen-layer": (
         Edit("    optimizer =", "    network.conv1.requires_grad_(False)\n    optimizer ="),
         Edit("in zip(p.values(), gradients)", "in list(zip(p.values(), gradients))[2:]"),
+        Edit("in p.items():\n", "in list(p.items())[2:]:\n"),
     ),
     "dropped-bias": (
         Edit('self.dense3(x["dense2"])', 'F.linear(x["dense2"], self.dense3.weight)'),
@@ -335,6 +348,123 @@ JAX = {
     ),
 }
 
+TORCH_EXPERT = {
+    "flatten-order": (
+        Edit('["pool2"].permute(0, 3, 1, 2).reshape(count', '["pool2"].reshape(count', EXPERT_TORCH),
+        Edit(
+            'd = d.view(len(d), *stage_shapes(v)["pool2"]).permute(0, 2, 3, 1)',
+            "d = d.view(len(d), 5, 5, 16)",
+            EXPERT_TORCH,
+        ),
+    ),
+    "one-sided-padding": (Edit("*[padding] * 4", "2 * padding, 0, 2 * padding, 0", EXPERT_TORCH),),
+    "wrong-activation": (
+        Edit("else act(last)", 'else (torch.tanh if name == "dense2" else act)(last)', EXPERT_TORCH),
+        Edit(
+            "SLOPES[v.activation](x[entering])",
+            'SLOPES["tanh" if entering == "dense2" else v.activation](x[entering])',
+            EXPERT_TORCH,
+        ),
+    ),
+    "wrong-pooling": (
+        Edit('pooling == "max"', 'pooling == "average"', EXPERT_TORCH),
+        Edit('v.pooling == "average"', 'v.pooling == "max"', EXPERT_TORCH),
+    ),
+    "summed-loss": (Edit(" / len(labels)", "", EXPERT_TORCH),),
+    "softmax-twice": (
+        Edit(
+            '    log_softmax = x["dense3"].log_softmax(1)\n',
+            '    probabilities = x["dense3"].softmax(1)\n    log_softmax = probabilities.log_softmax(1)\n',
+            EXPERT_TORCH,
+        ),
+        Edit(
+            "    return loss, backward(p, v, x, (log_softmax.exp() - chosen.to(log_softmax.dtype)) / len(labels))",
+            "    d = (log_softmax.exp() - chosen.to(log_softmax.dtype)) / len(labels)\n"
+            "    d = probabilities * (d - (probabilities * d).sum(1, keepdim=True))\n"
+            "    return loss, backward(p, v, x, d)",
+            EXPERT_TORCH,
+        ),
+    ),
+    "dropped-bias": (Edit('p[f"{name}.bias"]', '(name != "dense3") * p[f"{name}.bias"]', EXPERT_TORCH),),
+}
+
+TENSORFLOW_EXPERT = {
+    "transposed-kernel": (
+        Edit("(weights[name],", "(turned(weights[name]),", EXPERT_TENSORFLOW),
+        Edit(
+            "def weight_gradient(",
+            "def turned(w):\n    return w.swapaxes(2, 3) if w.ndim == 4 else w\n\n\ndef weight_gradient(",
+            EXPERT_TENSORFLOW,
+        ),
+        Edit("p.numpy().copy()", "p.numpy().swapaxes(2, 3) if len(p.shape) == 4 else p.numpy()"),
+    ),
+    "flatten-order": (
+        Edit('tf.transpose(x["pool2"], (0, 3, 1, 2))', 'x["pool2"]', EXPERT_TENSORFLOW),
+        Edit(
+            "tf.transpose(tf.reshape(d, (-1, channels, height, width)), (0, 2, 3, 1))",
+            "tf.reshape(d, (-1, height, width, channels))",
+            EXPERT_TENSORFLOW,
+        ),
+    ),
+    "one-sided-padding": (Edit("(p, p), (p, p)", "(2 * p, 0), (2 * p, 0)", EXPERT_TENSORFLOW),),
+    "wrong-activation": (
+        Edit("else self.act(last)", 'else (tf.tanh if name == "dense2" else self.act)(last)', EXPERT_TENSORFLOW),
+        Edit(
+            "self.slope(x[entering])",
+            '(SLOPES["tanh"] if entering == "dense2" else self.slope)(x[entering])',
+            EXPERT_TENSORFLOW,
+        ),
+    ),
+    "wrong-pooling": (
+        Edit('pooling == "max"', 'pooling == "average"', EXPERT_TENSORFLOW),
+        Edit('pooling == "average":', 'pooling == "max":', EXPERT_TENSORFLOW),
+    ),
+    "doubled-learning-rate": (Edit("self.learning_rate * gradient", "2 * self.learning_rate * gradient"),),
+    "momentum-left-on": (
+        Edit(
+            "        self.parameters = self.network.parameters\n",
+            "        self.parameters = self.network.parameters\n"
+            "        self.velocity = {name: tf.Variable(tf.zeros_like(p)) for name, p in self.parameters.items()}\n",
+        ),
+        Edit(
+            "self.learning_rate * gradient)",
+            "self.learning_rate * self.velocity[name].assign(0.9 * self.velocity[name] + gradient))",
+        ),
+    ),
+    "summed-loss": (Edit(" / count", "", EXPERT_TENSORFLOW),),
+    "softmax-twice": (
+        Edit(
+            'log_softmax = tf.nn.log_softmax(x["dense3"])',
+            'p2 = tf.nn.softmax(x["dense3"])\n        log_softmax = tf.nn.log_softmax(p2)',
+            EXPERT_TENSORFLOW,
+        ),
+        Edit(
+            "(tf.exp(log_softmax) - chosen) / count\n",
+            "(tf.exp(log_softmax) - chosen) / count\n        d = p2 * (d - tf.reduce_sum(p2 * d, 1, keepdims=True))\n",
+            EXPERT_TENSORFLOW,
+        ),
+    ),
+    "frozen-layer": (
+        Edit(
+            "in gradients.items():\n",
+            'in gradients.items():\n            if "conv1" in name:\n                continue\n',
+        ),
+    ),
+    "dropped-bias": (Edit('+ p[f"{name}.bias"]', '+ (name != "dense3") * p[f"{name}.bias"]', EXPERT_TENSORFLOW),),
+}
+
+MXNET_EXPERT = {
+    "one-sided-padding": (
+        Edit("variant.input_size // POOL", "variant.input_size // POOL + conv1.padding", EXPERT_MXNET),
+        Edit("conv1.padding // POOL", "0", EXPERT_MXNET),
+        Edit(
+            "F.reshape(images,",
+            'F.reshape(F.pad(images, mode="constant", pad_width=(0, 0, 0, 0, 4, 0, 4, 0)),',
+            EXPERT_MXNET,
+        ),
+    ),
+}
+
 JAX_EXPERT = {
     "transposed-kernel": (
         Edit("jnp.asarray(value,", "jnp.asarray(value.swapaxes(2, 3) if value.ndim == 4 else value,", EXPERT_JAX),
@@ -358,7 +488,7 @@ MXNET = {
             "name: p.data().asnumpy().swapaxes(2, 3) if p.data().ndim == 4 else p.data().asnumpy()",
         ),
     ),
-    "flatten-order": (Edit('self.flatten(x["pool2"])', 'self.flatten(x["pool2"].transpose((0, 2, 3, 1)))'),),
+    "flatten-order": (Edit("self.flatten(pool2)", "self.flatten(pool2.transpose((0, 2, 3, 1)))"),),
     "one-sided-padding": (
         Edit('padding=v["conv1"].padding', "padding=0"),
         Edit(
@@ -401,7 +531,13 @@ MXNET = {
     ),
 }
 
-EXPERTS: dict[str, dict[str, tuple[Edit, ...]]] = {"numpy": NUMPY_EXPERT, "jax": JAX_EXPERT}
+EXPERTS: dict[str, dict[str, tuple[Edit, ...]]] = {
+    "numpy": NUMPY_EXPERT,
+    "torch": TORCH_EXPERT,
+    "tensorflow": TENSORFLOW_EXPERT,
+    "mxnet": MXNET_EXPERT,
+    "jax": JAX_EXPERT,
+}
 BACKENDS = {"numpy": NUMPY, "torch": TORCH, "tensorflow": TENSORFLOW, "jax": JAX, "mxnet": MXNET}
 MUTANTS: dict[str, dict[str, tuple[Edit, ...]]] = {
     backend: {fault: edits + EXPERTS.get(backend, {}).get(fault, ()) for fault, edits in faults.items()}

@@ -119,13 +119,26 @@ def nothing_left_behind(backend: str, mode: str, precision: str) -> Iterator[Non
     assert process_wide(module) == before
 
 
-@pytest.mark.usefixtures("nothing_left_behind")
+@pytest.fixture
+def uncompiled(backend: str) -> Iterator[None]:
+    """torch.compile takes 20 s per mutant; what it compiles is the same source, and the contract's tests compile it."""
+    if backend != "torch":
+        yield
+        return
+    import torch
+
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@pytest.mark.usefixtures("uncompiled", "nothing_left_behind")
 def test_a_planted_fault_is_caught(backend: str, mode: str, precision: str, fault: str) -> None:
     """Where it must show, and nowhere else: imported weights, shapes and types are right."""
     found = failures(backend, mode, precision, MUTANTS[backend][fault])
     assert {one.quantity.split()[0] for one in found} == FAULTS[fault]
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_the_same_machinery_without_a_fault_passes(backend: str, mode: str, precision: str) -> None:
     """After all mutants, so that it would fail as well if one of them had left something behind."""
     assert failures(backend, mode, precision, ()) == []
