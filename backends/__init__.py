@@ -21,7 +21,7 @@ class Mode:
     """A way a framework runs, in that framework's own word, and the lane it is in.
 
     `tutorial` is how its documentation and textbooks write it, `expert` what makes it faster.
-    `slow` is one whose step takes so long that a gate measures it only where it is named.
+    `slow` is one whose step takes so long that gates and sweeps measure it only where it is named.
     """
 
     name: str

@@ -107,6 +107,12 @@ def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
     return [Case(*pair, *rest) for pair, *rest in cells]
 
 
+def without_slow(cases: Sequence[Case], registry: Mapping[str, Entry], modes: Collection[str]) -> list[Case]:
+    """The cases less the modes that take too long to be measured unasked, unless they are named."""
+    slow = {(entry.name, mode.name) for entry in registry.values() for mode in entry.modes if mode.slow}
+    return [case for case in cases if case.mode in modes or (case.backend, case.mode) not in slow]
+
+
 def impossible(case: Case, entry: Entry) -> str:
     """Why the registry already says that a case cannot run; empty where it can be tried."""
     if case.device not in entry.devices:

@@ -19,11 +19,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 import backends
 from backends import Entry
 from bench import compare as comparing
-from bench import environments, machine, results, summary, tables
+from bench import environments, ground, machine, results, summary, tables
 from bench import gate as gates
 from bench import run as runs
 from bench import selfcheck as selfchecks
-from bench.cases import Case, Selection, UsageError, expand, impossible
+from bench.cases import Case, Selection, UsageError, expand, impossible, without_slow
 from bench.conductor import Plan
 from bench.data import NAMES
 from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict
@@ -60,9 +60,14 @@ Deadline = Annotated[float, typer.Option("--deadline", min=1, help="seconds that
 
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="a case that one side does not have is no failure")]
 
+# A table of pairs is as wide as it is long.
+MOST_COMPARED = 12
 MINUTES = 5.0
 QUICK_PASSES, QUICK_MINUTES = 2, 1.4
 QUICK_PLAN = Plan(sweeps=15, case_seconds=1.5, fewest_rounds=2)
+SWEEP_MINUTES = 15.0
+SWEEP_PLAN = Plan(sweeps=12, case_seconds=0.5)
+SWEPT_BATCHES = (1, 4, 16, 64, 128, 256, 1024, 4096)
 
 
 @app.command()
@@ -75,6 +80,10 @@ def run(
     device: Devices = ["cpu"],
     precision: Precisions = ["float32"],
     threads: Annotated[list[str], typer.Option("--threads", help="threads per process")] = ["1"],
+    sweep: Annotated[
+        str | None,
+        typer.Option("--sweep", metavar="batch|threads", help="batches of 1 to 4096, or 1 to all CPUs"),
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="also time with data moved inside the clock")] = False,
     data: Data = "digits",
     data_dir: DataDir = None,
@@ -83,7 +92,9 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="two short passes: a first look, wide intervals")] = False,
     passes: Annotated[int | None, typer.Option("--passes", min=1, help="so many undisturbed passes")] = None,
     precision_target: Annotated[str, typer.Option("--precision-target", help="half an interval's width")] = "3%",
-    max_minutes: Annotated[float | None, typer.Option("--max-minutes", min=0, help="5, or 1.4 if quick")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option("--max-minutes", min=0, help="5; 1.4 if quick, 15 for a sweep")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="of the order of processes and turns")] = None,
     allocator: Annotated[str, typer.Option("--allocator", help="steady, or system to leave it alone")] = "steady",
     deadline: Deadline = 300,
@@ -102,19 +113,23 @@ def run(
         interpreters = environments.parse_interpreters(python)
         registry = known_backends(interpreters)
         selection = select(backend, mode, lane, variant, device, precision, batch, threads)
+        plan, minutes = (QUICK_PLAN, QUICK_MINUTES) if quick else (Plan(), MINUTES)
         if stream:
             selection = replace(selection, feeds=("resident", "stream"))
+        if sweep is not None:
+            selection, plan, minutes = swept(selection, sweep), SWEEP_PLAN, SWEEP_MINUTES
+        cases = expand(selection, registry)
         request = runs.Request(
-            cases=tuple(expand(selection, registry)),
+            cases=tuple(cases if sweep is None else without_slow(cases, registry, selection.modes)),
             named=frozenset({*selection.backends, *interpreters}),
             data=data,
             data_dir=data_dir,
             interpreters=interpreters,
             passes=passes or (QUICK_PASSES if quick else None),
             target=share("--precision-target", precision_target),
-            max_minutes=max_minutes if max_minutes is not None else QUICK_MINUTES if quick else MINUTES,
+            max_minutes=minutes if max_minutes is None else max_minutes,
             seed=secrets.randbits(32) if seed is None else seed,
-            plan=replace(QUICK_PLAN if quick else Plan(), allocator=allocator, deadline_seconds=deadline),
+            plan=replace(plan, allocator=allocator, deadline_seconds=deadline),
             command=" ".join(["lenet-bench", *sys.argv[1:]]),
         )
     with only_run_here(), runs.datasets(request.cases, request.data, request.data_dir, DownloadBar) as folders:
@@ -135,8 +150,13 @@ def show(run: runs.Run, rows: list[Throughput]) -> None:
     """The tables of a run, and what a reader must know beside them."""
     output.print(tables.throughput_table(rows))
     comparisons = run.comparisons()
-    if comparisons:
+    if comparisons and len(rows) <= MOST_COMPARED:
         output.print(tables.comparison_table(comparisons, run.request.cases))
+    elif comparisons:
+        told = f"{len(comparisons)} pairs of cases, compared sweep by sweep, are in {run.folder / 'comparisons.csv'}"
+        output.print(told, highlight=False, soft_wrap=True)
+    if overheads := run.overheads():
+        output.print(tables.overhead_table(overheads))
     for row in rows:
         if row.status != "ok":
             line = f"{row.backend} {row.mode}: {row.status}: {row.reason}"
@@ -309,7 +329,7 @@ def gate(
     if base is None and not selection.backends:
         # Where only interpreters differ, the other backends are the same on both sides.
         selection = replace(selection, backends=tuple(base_interpreters))
-    cases = tuple(gates.worth_it(expand(selection, registry), registry, selection.modes))
+    cases = tuple(without_slow(expand(selection, registry), registry, selection.modes))
     if not cases:
         raise UsageError("every mode of these backends is marked slow; name the one that is meant with --mode")
     terms = gates.Terms(
@@ -438,6 +458,17 @@ def select(
         numbers("--threads", threads),
         lanes=lanes(lane or ["all" if mode else "tutorial"]),
     )
+
+
+def swept(selection: Selection, axis: str) -> Selection:
+    """The selection at every batch size, or with every power of two of threads and all CPUs. Raises UsageError."""
+    if axis == "batch":
+        return replace(selection, batch_sizes=SWEPT_BATCHES)
+    if axis == "threads":
+        cpus = len(ground.allowed_cpus())
+        powers = (2**exponent for exponent in range(cpus.bit_length()))
+        return replace(selection, threads=tuple(dict.fromkeys([*(n for n in powers if n <= cpus), cpus])))
+    raise UsageError(f"--sweep {axis!r} is neither batch nor threads")
 
 
 def lanes(values: list[str]) -> tuple[str, ...]:

@@ -260,6 +260,11 @@ class Conductor:
             turns.WORKER_VARIABLE: case.id,
             turns.PARENT_VARIABLE: str(os.getpid()),
         }
+        if not is_control(case):
+            # What frameworks compile and keep is empty when a run begins, and gone when it ends.
+            caches = self.folders[case.variant] / "caches"
+            caches.mkdir(exist_ok=True)
+            chosen["TMPDIR"] = str(caches)
         log = folder / "log.txt"
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -30,6 +30,9 @@ FEWEST_CALM, MOST_WAITED, MOST_DRIFT = 0.3, 0.05, 0.10
 # see: RESOLUTION by the median round, TOTAL_RESOLUTION (a doubled cost of every tenth step) by total time.
 MARGIN, RESOLUTION, TOTAL_RESOLUTION, SURE, BOTH_LOOKS = 0.02, 0.05, 0.10, 0.99, 0.95
 
+# A line through two points fits whatever they are.
+FEWEST_POINTS = 3
+
 Sweep = tuple[int, int]
 
 
@@ -208,6 +211,54 @@ def _welch(head: Sequence[float], base: Sequence[float]) -> tuple[Interval, floa
 
 def _one_sided(interval: Interval) -> float:
     return 0.0 if interval.low is None else interval.low
+
+
+@dataclass(frozen=True)
+class Line:
+    """A step's seconds as `overhead + each * batch size`; `misfit` is how far off it is at worst, relative."""
+
+    overhead: Interval
+    each: Interval
+    misfit: float
+    passes: int
+
+
+def line_through(rounds: Mapping[int, Sequence[Round]], calm: Collection[Sweep]) -> Line | None:
+    """One line per pass through the median steps by batch size, by least squares of the relative error.
+
+    Relative, so that the smallest batch, which shows the overhead, weighs as much as the largest. The
+    overhead's interval is a t-interval over passes, and may reach below zero. None where no pass has
+    three batch sizes.
+    """
+    points: dict[int, dict[int, float]] = {}
+    for size, own in rounds.items():
+        for number, kept in by_pass(in_sweeps(own, calm)).items():
+            points.setdefault(number, {})[size] = _median_step(kept)
+    overheads, slopes, misfits = [], [], []
+    for steps in points.values():
+        if len(steps) < FEWEST_POINTS:
+            continue
+        sizes, seconds = np.array(list(steps)), np.array(list(steps.values()))
+        system = np.stack([1 / seconds, sizes / seconds], axis=1)
+        (overhead, each), *_ = np.linalg.lstsq(system, np.ones(len(sizes)), rcond=None)
+        overheads.append(float(overhead))
+        slopes.append(float(each))
+        misfits.append(float(np.abs((overhead + each * sizes) / seconds - 1).max()))
+    if not overheads or min(slopes) <= 0:
+        return None
+    return Line(mean_interval(overheads), log_interval(slopes), float(np.median(misfits)), len(overheads))
+
+
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """The mean of values that may be negative, one per pass, with a t-interval."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(mean)
+    error = float(stats.sem(values))
+    if error == 0:
+        return Interval(mean, mean, mean)
+    low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error)
+    return Interval(mean, float(low), float(high))
 
 
 def verdict(interval: Interval) -> str:

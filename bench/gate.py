@@ -153,12 +153,6 @@ class Gate:
         )
 
 
-def worth_it(cases: Sequence[Case], registry: Mapping[str, Entry], modes: Collection[str]) -> list[Case]:
-    """The cases less the modes that are too slow for a gate, unless they are named."""
-    slow = {(entry.name, mode.name) for entry in registry.values() for mode in entry.modes if mode.slow}
-    return [case for case in cases if case.mode in modes or (case.backend, case.mode) not in slow]
-
-
 def carry_out(gate: Gate, folders: Mapping[str, Path], progress: Callable[[str], None]) -> list[Verdict]:
     """Look once, look again at what is suspected; a verdict for every case."""
     interpreters = look_for_environments(gate)

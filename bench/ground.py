@@ -25,6 +25,8 @@ DROPPED = (
         "DNNL_",
         "ATEN_",
         "TORCH_",
+        "TORCHINDUCTOR_",
+        "TORCHDYNAMO_",
         "PYTORCH_",
         "TF_",
         "XLA_",

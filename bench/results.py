@@ -143,6 +143,30 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Overhead:
+    """overhead.csv: one line through a case's batch sizes: a step takes `overhead_us` and `image_us` per image."""
+
+    backend: str
+    version: str
+    lane: str
+    mode: str
+    variant: str
+    device: str
+    precision: str
+    threads: int
+    feed: str
+    batch_sizes: str
+    passes: int
+    overhead_us: float
+    overhead_us_low: float | None
+    overhead_us_high: float | None
+    images_per_s_limit: float
+    images_per_s_limit_low: float | None
+    images_per_s_limit_high: float | None
+    worst_misfit: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """verdicts.csv: one case of a gate or of a comparison of two runs: the head's step beside the base's."""
 
@@ -237,6 +261,7 @@ FILES: dict[type[Any], str] = {
     Process: "processes.csv",
     Throughput: "throughput.csv",
     Comparison: "comparisons.csv",
+    Overhead: "overhead.csv",
     Verdict: "verdicts.csv",
     SelfCheck: "selfcheck.csv",
     Equivalence: "equivalence.csv",

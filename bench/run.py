@@ -31,6 +31,7 @@ from bench.conductor import Conductor, Outcome, Plan, shared_cpus, told_in
 from bench.control import FLOPS, control_of
 from bench.estimates import (
     CALM_BOUND,
+    FEWEST_POINTS,
     MOST_DRIFT,
     MOST_WAITED,
     Interval,
@@ -39,6 +40,7 @@ from bench.estimates import (
     disturbed_passes,
     drift,
     in_sweeps,
+    line_through,
     ratio,
     step_seconds,
     usable_rounds,
@@ -46,7 +48,7 @@ from bench.estimates import (
     waited_share,
 )
 from bench.machine import Machine
-from bench.results import Comparison, Equivalence, Process, Round, Shape, Throughput
+from bench.results import Comparison, Equivalence, Overhead, Process, Round, Shape, Throughput
 from bench.shapes import shape_rows
 from bench.verify import equivalence_rows
 
@@ -143,6 +145,8 @@ class Run:
         results.write_rows(self.folder, Process, flagged)
         results.write_rows(self.folder, Throughput, rows)
         results.write_rows(self.folder, Comparison, self.comparisons())
+        if any(len(own) >= FEWEST_POINTS for own in self.families().values()):
+            results.write_rows(self.folder, Overhead, self.overheads())
         kept = benchmark_json(self.request.cases, by_case(self.rounds), self.machine, self.utc)
         results.write_json(self.folder / BENCHMARK_FILE, kept)
         return rows
@@ -230,7 +234,7 @@ class Run:
             **rates(step, case.batch_size),
             import_s=_median(process.import_s for process in processes),
             build_s=_median(process.build_s for process in processes),
-            first_step_s=_median(process.first_step_s for process in processes),
+            first_step_s=next((p.first_step_s for p in processes if p.first_step_s is not None), None),
             peak_rss_mb=_mebibytes(process.peak_rss_bytes for process in processes),
             peak_device_mb=_mebibytes(process.peak_device_bytes for process in processes),
             effective_cores=sum(r.cpu_seconds for r in rounds) / sum(r.seconds for r in rounds) if rounds else None,
@@ -271,6 +275,48 @@ class Run:
                     total_ratio=total,
                     passes=len({r.pass_number for r in self.usable_rounds(case)}),
                     verdict="noisy" if noisy else verdict(interval),
+                )
+            )
+        return rows
+
+    def families(self) -> dict[Case, list[Case]]:
+        """Cases that differ in their batch size only."""
+        found: dict[Case, list[Case]] = {}
+        for case in self.request.cases:
+            found.setdefault(replace(case, batch_size=0), []).append(case)
+        return found
+
+    def overheads(self) -> list[Overhead]:
+        """What a step costs whatever its size, and what an image costs, for every family with enough sizes."""
+        rows = []
+        for own in self.families().values():
+            timed = [case for case in own if self.throughput_status(case) == "ok"]
+            calm = calm_sweeps(self.control_rounds(own[0]))
+            line = line_through({case.batch_size: self.usable_rounds(case) for case in timed}, calm)
+            if line is None:
+                continue
+            case = timed[0]
+            each = rates(line.each, 1)
+            rows.append(
+                Overhead(
+                    backend=case.backend,
+                    version=next(p.version for p in self.processes if p.case == case.id),
+                    lane=next(mode.lane for mode in self.registry[case.backend].modes if mode.name == case.mode),
+                    mode=case.mode,
+                    variant=case.variant,
+                    device=case.device,
+                    precision=case.precision,
+                    threads=case.threads,
+                    feed=case.feed,
+                    batch_sizes=" ".join(str(one.batch_size) for one in timed),
+                    passes=line.passes,
+                    overhead_us=line.overhead.value * 1e6,
+                    overhead_us_low=line.overhead.low and line.overhead.low * 1e6,
+                    overhead_us_high=line.overhead.high and line.overhead.high * 1e6,
+                    images_per_s_limit=1 / line.each.value,
+                    images_per_s_limit_low=each["images_per_s_low"],
+                    images_per_s_limit_high=each["images_per_s_high"],
+                    worst_misfit=line.misfit,
                 )
             )
         return rows

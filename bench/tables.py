@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cases import Case
-from bench.results import Comparison, Equivalence, SelfCheck, Shape, Throughput, Verdict
+from bench.results import Comparison, Equivalence, Overhead, SelfCheck, Shape, Throughput, Verdict
 from bench.shapes import HELD, size
 from bench.summary import HEADINGS, cells
 
@@ -84,6 +84,28 @@ def comparison_table(comparisons: Sequence[Comparison], cases: Sequence[Case]) -
     for case in dict.fromkeys(comparison.case for comparison in comparisons):
         pairs = {comparison.other: comparison for comparison in comparisons if comparison.case == case}
         table.add_row(labels[case], *(pair_cell(pairs[other]) if other in pairs else "" for other in columns))
+    return table
+
+
+def overhead_table(rows: Sequence[Overhead]) -> Table:
+    """What a step costs whatever its batch size, and how fast the largest batches could go."""
+    first = rows[0]
+    table = Table(title=f"Batch sizes {first.batch_sizes}: step = overhead + batch size / limit")
+    for column in ("backend", "mode"):
+        table.add_column(column)
+    for column in ("threads", "overhead µs", "95 % interval", "limit images/s", "95 % interval", "worst misfit"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            f"{row.backend} {row.version}",
+            row.mode,
+            str(row.threads),
+            number(row.overhead_us, 0),
+            interval(row.overhead_us_low, row.overhead_us_high),
+            number(row.images_per_s_limit, 0),
+            interval(row.images_per_s_limit_low, row.images_per_s_limit_high),
+            f"{row.worst_misfit:.0%}",
+        )
     return table
 
 

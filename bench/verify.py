@@ -54,6 +54,7 @@ def ask(
         listing, answer, log = (Path(scratch) / name for name in ("orders.json", "answers.json", "log.txt"))
         listing.write_text(json.dumps([str(order) for order in orders]), encoding="utf-8")
         chosen = {**ground.variables(max(case.threads for case in cases)), turns.PARENT_VARIABLE: str(os.getpid())}
+        chosen["TMPDIR"] = scratch  # for what frameworks compile and keep
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [str(python), "-m", "bench.worker", verb, str(listing), str(answer)],

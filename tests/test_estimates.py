@@ -14,6 +14,7 @@ from bench.estimates import (
     calm_sweeps,
     drift,
     in_sweeps,
+    line_through,
     log_interval,
     ratio,
     step_seconds,
@@ -135,3 +136,41 @@ def test_threads_that_wait_for_each_other_are_not_disturbed() -> None:
     """A process whose CPU worked for it all the time lost nothing to others, whatever its threads waited."""
     assert waited_share([replace(ONE, waited_seconds=0.009, cpu_seconds=0.02)], 1) == 0
     assert waited_share([replace(ONE, waited_seconds=0.03, cpu_seconds=0.03)], 2) == pytest.approx(0.25)
+
+
+def batch_rounds(overheads: list[float], each: float, sizes: tuple[int, ...]) -> dict[int, list[Round]]:
+    """Two rounds of one step per pass and batch size, on a line with another overhead in every pass."""
+    return {
+        size: [
+            replace(ONE, pass_number=number, sweep=sweep, steps=1, seconds=overhead + each * size)
+            for number, overhead in enumerate(overheads, 1)
+            for sweep in range(2)
+        ]
+        for size in sizes
+    }
+
+
+def test_a_line_through_batch_sizes_gives_overhead_and_limit() -> None:
+    overheads, each = [9e-4, 10e-4, 11e-4], 50e-6
+    line = line_through(batch_rounds(overheads, each, (1, 16, 256, 4096)), {(n, s) for n in (1, 2, 3) for s in (0, 1)})
+    assert line is not None
+    assert line.passes == 3
+    assert line.each.value == pytest.approx(each)
+    assert line.overhead.value == pytest.approx(1e-3)
+    half = stats.t.ppf(0.975, 2) * 1e-4 / math.sqrt(3)
+    assert (line.overhead.low, line.overhead.high) == pytest.approx((1e-3 - half, 1e-3 + half))
+    assert line.misfit == pytest.approx(0, abs=1e-9)
+
+
+def test_what_a_bent_line_misses_is_said() -> None:
+    """Batches that no longer fit into a cache take twice as long per image."""
+    bent = batch_rounds([1e-3], 50e-6, (1, 16, 256))
+    bent |= batch_rounds([1e-3], 100e-6, (4096,))
+    line = line_through(bent, set())
+    assert line is not None
+    assert line.misfit > 0.2
+    assert line.overhead.low is None
+
+
+def test_two_batch_sizes_make_no_line() -> None:
+    assert line_through(batch_rounds([1e-3], 50e-6, (1, 16)), set()) is None
