@@ -101,6 +101,8 @@ BUILT_IN = (
         "jax",
         (
             Mode("jit", "tutorial", "Flax linen module, value_and_grad, the whole step under jax.jit"),
+            Mode("nnx", "tutorial", "Flax nnx modules and optimizer, the step under nnx.jit"),
+            Mode("scan", "expert", "jax.lax.scan over the steps of a chunk"),
             Mode("space_to_depth", "expert", "a pooling window at a time, images innermost, backward pass by hand"),
         ),
         devices=("cpu", "cuda"),

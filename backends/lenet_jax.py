@@ -1,5 +1,6 @@
-"""LeNet-5 in JAX with Flax linen: `jit` compiles the whole training step.
+"""LeNet-5 in JAX with Flax linen: `jit` compiles the whole training step, `scan` a loop of steps.
 
+`nnx` is Flax's newer API (`flax_nnx.py`); `space_to_depth` has a file of its own, `expert_jax.py`.
 JAX returns before the work is done, on a CPU too, so `wait` blocks on the updated weights and not
 only on the losses. Flax keeps channels last. JAX has no switch for its threads: the process's CPU
 affinity is what limits them.
@@ -15,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from backends.channels_last import (
     images_to_channels_last,
@@ -23,6 +25,8 @@ from backends.channels_last import (
     weights_to_channels_last,
 )
 from backends.expert_jax import SpaceToDepth
+from backends.flax_nnx import LeNet as NnxLeNet
+from backends.flax_nnx import training_step
 from backends.interface import Setup, Unsupported
 from backends.lenet import Variant, widths
 
@@ -106,7 +110,12 @@ class Linen:
         return stages_from_channels_last(self.variant, stages)
 
 
-NETWORKS: dict[str, type[Linen | SpaceToDepth]] = {"jit": Linen, "space_to_depth": SpaceToDepth}
+NETWORKS: dict[str, type[Linen | SpaceToDepth]] = {
+    "jit": Linen,
+    "nnx": Linen,
+    "scan": Linen,
+    "space_to_depth": SpaceToDepth,
+}
 
 
 class Trainer:
@@ -154,6 +163,52 @@ class Trainer:
         return " ".join(sorted("cpu" if at.platform == "cpu" else f"cuda:{at.id}" for at in places))
 
 
+class ScanTrainer(Trainer):
+    """All steps of a chunk in one compiled loop, `jax.lax.scan`; a chunk is two stacked arrays."""
+
+    def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
+        super().__init__(variant, weights, setup)
+        step = self.step
+
+        def steps(params: Params, images: jax.Array, labels: jax.Array) -> tuple[Params, jax.Array]:
+            return jax.lax.scan(lambda params, batch: step(params, *batch), params, (images, labels))
+
+        self.steps = jax.jit(steps)
+
+    def put(self, images: np.ndarray, labels: np.ndarray) -> Any:
+        return jax.device_put((self.network.lay_out(images), labels), self.place)
+
+    def train(self, chunk: Any) -> Any:
+        self.params, losses = self.steps(self.params, *chunk)
+        return losses
+
+
+class NnxTrainer(Trainer):
+    """The same around a module that holds its parameters; `params` follows it."""
+
+    def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
+        super().__init__(variant, weights, setup)
+        with jax.default_device(self.place):
+            self.module = NnxLeNet(variant, self.network.dtype, nnx.Rngs(0))
+        for name, own in self.params.items():
+            for kind, value in own.items():
+                getattr(getattr(self.module, name), kind)[...] = value
+        self.module_step = training_step(self.module, cross_entropy, setup.learning_rate)
+        stages = nnx.jit(lambda module, images: module(images))
+        self.stage_values = lambda params, images: stages(self.module, images)
+
+    def train(self, chunk: list[tuple[jax.Array, jax.Array]]) -> list[jax.Array]:
+        losses = [self.module_step(images, labels) for images, labels in chunk]
+        self.params = {
+            name: {kind: getattr(getattr(self.module, name), kind)[...] for kind in own}
+            for name, own in self.params.items()
+        }
+        return losses
+
+
+TRAINERS = {"nnx": NnxTrainer, "scan": ScanTrainer}
+
+
 def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> Trainer:
     if setup.device not in ("cpu", "cuda"):
         raise Unsupported("device", f"JAX has no code path for {setup.device!r}; run with --device cpu or cuda")
@@ -167,7 +222,7 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
         raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(NETWORKS)}")
     jax.config.update("jax_enable_x64", setup.precision == "float64")
     jax.config.update("jax_default_matmul_precision", MATMUL_PRECISION[setup.precision])
-    return Trainer(variant, weights, setup)
+    return TRAINERS.get(setup.mode, Trainer)(variant, weights, setup)
 
 
 def switches() -> dict[str, str]:

@@ -40,7 +40,7 @@ FAULTS = {
 NUMPY_LAYERS, CHANNELS_LAST = "backends.numpy_layers", "backends.channels_last"
 EXPERT_NUMPY, EXPERT_JAX = "backends.expert_numpy", "backends.expert_jax"
 EXPERT_TORCH, EXPERT_TENSORFLOW = "backends.expert_torch", "backends.expert_tensorflow"
-EXPERT_MXNET = "backends.expert_mxnet"
+EXPERT_MXNET, FLAX_NNX = "backends.expert_mxnet", "backends.flax_nnx"
 
 NUMPY = {
     "transposed-kernel": (
@@ -473,11 +473,59 @@ JAX_EXPERT = {
     "flatten-order": (
         Edit("last.reshape(-1, count)", "last.reshape(16, 25, count).swapaxes(0, 1).reshape(-1, count)", EXPERT_JAX),
     ),
-    "one-sided-padding": (Edit("(p, p), (p, p)", "(2 * p, 0), (2 * p, 0)", EXPERT_JAX),),
-    "wrong-activation": (Edit("else act(last)", 'else (jnp.tanh if name == "dense2" else act)(last)', EXPERT_JAX),),
-    "wrong-pooling": (Edit("(v.activation, v.pooling)", '(v.activation, "max")', EXPERT_JAX),),
-    "frozen-layer": (Edit("pooled.reshape(", "jax.lax.stop_gradient(pooled).reshape(", EXPERT_JAX),),
-    "dropped-bias": (Edit('+ params[f"{name}.bias"]', '+ (name != "dense3") * params[f"{name}.bias"]', EXPERT_JAX),),
+    "one-sided-padding": (
+        Edit("padding=conv1.padding", "padding=((4, 0), (4, 0))", FLAX_NNX),
+        Edit("(p, p), (p, p)", "(2 * p, 0), (2 * p, 0)", EXPERT_JAX),
+    ),
+    "wrong-activation": (
+        Edit('x["dense2"] = act(', 'x["dense2"] = nnx.tanh(', FLAX_NNX),
+        Edit("else act(last)", 'else (jnp.tanh if name == "dense2" else act)(last)', EXPERT_JAX),
+    ),
+    "wrong-pooling": (
+        Edit('"average": nnx.avg_pool', '"average": nnx.max_pool', FLAX_NNX),
+        Edit("(v.activation, v.pooling)", '(v.activation, "max")', EXPERT_JAX),
+    ),
+    "frozen-layer": (
+        Edit('pool(x["conv1"],', 'pool(jax.lax.stop_gradient(x["conv1"]),', FLAX_NNX),
+        Edit("pooled.reshape(", "jax.lax.stop_gradient(pooled).reshape(", EXPERT_JAX),
+    ),
+    "dropped-bias": (
+        Edit('self.dense3(x["dense2"])', 'self.dense3(x["dense2"]) - self.dense3.bias[...]', FLAX_NNX),
+        Edit('+ params[f"{name}.bias"]', '+ (name != "dense3") * params[f"{name}.bias"]', EXPERT_JAX),
+    ),
+    "doubled-learning-rate": (Edit("optax.sgd(learning_rate)", "optax.sgd(2 * learning_rate)", FLAX_NNX),),
+    "momentum-left-on": (
+        Edit("optax.sgd(learning_rate)", "optax.sgd(learning_rate, momentum=0.9)", FLAX_NNX),
+        Edit(
+            "class ScanTrainer(Trainer):",
+            "def with_momentum(step, state, batch):\n"
+            "    now, before = state\n"
+            "    after, loss = step(now, *batch)\n"
+            "    return (jax.tree.map(lambda a, n, b: a + 0.9 * (n - b), after, now, before), now), loss\n\n\n"
+            "class ScanTrainer(Trainer):",
+        ),
+        Edit("batch: step(params, *batch)", "batch: with_momentum(step, params, batch)"),
+        Edit(
+            "        self.params, losses = self.steps(self.params, *chunk)",
+            "        (self.params, self.before), losses = self.steps((self.params, self.before), *chunk)",
+        ),
+    ),
+    "last-update-missing": (
+        Edit(
+            "        losses = [self.module_step(images, labels) for images, labels in chunk]",
+            "        losses = [self.module_step(images, labels) for images, labels in chunk[:-1]]\n"
+            "        kept = jax.tree.map(jnp.copy, nnx.state(self.module, nnx.Param))\n"
+            "        losses.append(self.module_step(*chunk[-1]))\n"
+            "        if chunk[1:]:\n"
+            "            nnx.update(self.module, kept)",
+        ),
+        Edit(
+            "        self.params, losses = self.steps(self.params, *chunk)",
+            "        before, _ = self.steps(self.params, *(part[:-1] for part in chunk))\n"
+            "        self.params, losses = self.steps(self.params, *chunk)\n"
+            "        self.params = before if len(losses) > 1 else self.params",
+        ),
+    ),
 }
 
 MXNET = {
