@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import sysconfig
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -210,10 +213,8 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
         raise Unsupported("precision", f"torch has no {setup.precision} on {setup.device}; use float32 or float64")
     if setup.mode not in MODES:
         raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(MODES)}")
-    if setup.mode in COMPILED and not has_compiler():
-        raise Unsupported(
-            "mode", f"{setup.mode} needs a C++ compiler for torch.compile; install g++, or name it in CXX"
-        )
+    if setup.mode in COMPILED and setup.device == "cpu" and (lacking := no_compiler()):
+        raise Unsupported("mode", f"{setup.mode} needs torch.compile, which needs {lacking}")
     torch.set_num_threads(setup.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = setup.precision == "tf32"
     own = {
@@ -222,9 +223,15 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
     return MODES[setup.mode](variant, own, setup)
 
 
-def has_compiler() -> bool:
-    """Whether torch.compile finds what turns its code for a CPU into a library."""
-    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
+def no_compiler() -> str:
+    """What torch.compile lacks here to turn its code for a CPU into a library; empty where nothing."""
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    compiler = os.environ.get("CXX") or usual
+    if not shutil.which(compiler):
+        return f"a C++ compiler ({compiler}); install one, or name it in CXX"
+    if not Path(sysconfig.get_paths()["include"], "Python.h").is_file():
+        return "the C headers of this Python; install its development package"
+    return ""
 
 
 def switches() -> dict[str, str]:

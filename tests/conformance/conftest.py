@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from types import ModuleType
 
 import pytest
 
 import backends
+from backends.interface import Setup, Unsupported
+from backends.lenet import VARIANTS, initial_weights
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,3 +22,12 @@ def backend_names(config: pytest.Config) -> list[str]:
     if named:
         return [named]
     return [name for name, entry in backends.registry().items() if importlib.util.find_spec(entry.framework)]
+
+
+def skip_what_cannot_run_here(module: ModuleType, mode: str) -> None:
+    """A mode may need what not every machine has, a compiler for one; that is no fault of the backend."""
+    variant = VARIANTS["lenet5"]
+    try:
+        module.build(variant, initial_weights(variant), Setup(mode))
+    except Unsupported as refusal:
+        pytest.skip(str(refusal))

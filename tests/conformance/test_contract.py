@@ -14,7 +14,7 @@ from backends.lenet import VARIANTS, initial_weights, stage_shapes, weight_shape
 from bench.data import synthetic
 from bench.equivalence import compare_training
 from bench.lesson import teach
-from tests.conformance.conftest import backend_names
+from tests.conformance.conftest import backend_names, skip_what_cannot_run_here
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -31,8 +31,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def module(backend: str) -> ModuleType:
-    return backends.load(backends.registry()[backend])
+def module(request: pytest.FixtureRequest, backend: str) -> ModuleType:
+    """The backend's module; a mode that this machine lacks something for is skipped, with the reason."""
+    module = backends.load(backends.registry()[backend])
+    if "mode" in request.fixturenames:
+        skip_what_cannot_run_here(module, request.getfixturevalue("mode"))
+    return module
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

@@ -21,7 +21,7 @@ from backends.interface import LEARNING_RATE, Setup
 from backends.lenet import VARIANTS, initial_weights
 from bench.equivalence import Comparison, compare_training
 from bench.lesson import teach
-from tests.conformance.conftest import backend_names
+from tests.conformance.conftest import backend_names, skip_what_cannot_run_here
 from tests.conformance.mutants import FAULTS, MUTANTS, Edit
 
 VARIANT = VARIANTS["lenet5"]
@@ -113,6 +113,7 @@ def process_wide(module: ModuleType) -> tuple[dict[str, int], dict[str, str]]:
 def nothing_left_behind(backend: str, mode: str, precision: str) -> Iterator[None]:
     """A mutant's build assigns the switches that an unmutated build does; after it, all is as it was."""
     module = backends.load(BUILT_IN[backend])
+    skip_what_cannot_run_here(module, mode)
     module.build(VARIANT, initial_weights(VARIANT), Setup(mode, precision=precision))
     before = process_wide(module)
     yield
@@ -141,6 +142,7 @@ def test_a_planted_fault_is_caught(backend: str, mode: str, precision: str, faul
 @pytest.mark.usefixtures("uncompiled")
 def test_the_same_machinery_without_a_fault_passes(backend: str, mode: str, precision: str) -> None:
     """After all mutants, so that it would fail as well if one of them had left something behind."""
+    skip_what_cannot_run_here(backends.load(BUILT_IN[backend]), mode)
     assert failures(backend, mode, precision, ()) == []
 
 
