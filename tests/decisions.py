@@ -59,6 +59,12 @@ REAL = {
         "    torch.set_num_threads(setup.threads)\n",
         "    torch.set_num_threads(setup.threads)\n    torch.autograd.set_detect_anomaly(True)\n",
     ),
+    "torch loses torch.compile": (
+        "torch",
+        "space_to_depth",
+        "    return torch.compile(step, fullgraph=True, dynamic=False)\n",
+        "    return torch.no_grad()(step)\n",
+    ),
     "tensorflow loses tf.function": ("tensorflow", "function", "tf.function(self.step)", "self.step"),
     "jax re-traces every step": (
         "jax",
