@@ -37,13 +37,16 @@ QUICK_PASSES = 3
 # Twice the processes of a run per pass, so rounds are fewer; more passes tell more than more rounds.
 PLAN = Plan(sweeps=50, case_seconds=2.0)
 
-# Asks a tree which modes each backend has, and what its networks are.
+# Asks a tree which modes each backend has and which are slow, and what its networks are, however they are written down.
 CONTENTS = """
 import json, backends
 from backends.interface import LEARNING_RATE
-from backends.lenet import VARIANTS
-modes = {e.name: [m.name for m in e.modes] for e in backends.registry().values()}
-networks = {name: f"{variant!r}, learning rate {LEARNING_RATE!r}" for name, variant in VARIANTS.items()}
+from backends.lenet import VARIANTS, initial_weights, stage_shapes, weights_sha256
+modes = {e.name: {m.name: getattr(m, "slow", False) for m in e.modes} for e in backends.registry().values()}
+networks = {
+    name: [stage_shapes(v), v.activation, v.pooling, weights_sha256(initial_weights(v)), LEARNING_RATE]
+    for name, v in VARIANTS.items()
+}
 print(json.dumps({"modes": modes, "networks": networks}))
 """
 
@@ -245,13 +248,20 @@ def note_what_changed(gate: Gate, base: dict[str, Any], head: dict[str, Any]) ->
     for backend, modes in base["modes"].items():
         if selection.backends and backend not in selection.backends:
             continue
-        for mode in modes:
-            if mode in head["modes"].get(backend, []) or (selection.modes and mode not in selection.modes):
+        now = head["modes"].get(backend, {})
+        for mode, slow in modes.items():
+            if selection.modes and mode not in selection.modes:
+                continue
+            if mode not in now:
+                reason = f"there is no mode {mode} of {backend} at {gate.head.label} any more"
+            elif now[mode] and not slow and not selection.modes:
+                reason = f"{gate.head.label} marks it as slow, which leaves it out: name it with --mode {mode}"
+            else:
                 continue
             case = Case(backend, mode, selection.variants[0], selection.devices[0], selection.precisions[0])
             case = replace(case, batch_size=selection.batch_sizes[0], threads=selection.threads[0])
             gate.gone.append(case)
-            gate.settled[case] = (MISSING, f"there is no mode {mode} of {backend} at {gate.head.label} any more")
+            gate.settled[case] = (MISSING, reason)
     for case in gate.terms.cases:
         old, new = (side["networks"].get(case.variant) for side in (base, head))
         if old is not None and old != new:
