@@ -138,18 +138,26 @@ def environments_of(
     session: nox.Session, revision: str, named: set[str], devices: set[str], elsewhere: set[str]
 ) -> dict[str, Path]:
     """An environment for every backend whose requirement file was another at that revision."""
+    if shutil.which("git") is None:
+        session.error("a gate against a revision needs git; install it")
+    if git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").returncode:
+        said = git("rev-parse", "--git-dir").stderr.strip() or f"--base {revision!r} is no revision here; fetch it"
+        session.error(said.splitlines()[0])
     made = {}
     for entry in BUILT_IN:
         for device in devices & set(entry.devices):
             name = entry.environment(device)
             file = f"backends/requirements/{name}.txt"
-            command = ["git", "-C", str(ROOT), "show", f"{revision}:./{file}"]
-            text = subprocess.run(command, capture_output=True, text=True).stdout
+            text = git("show", f"{revision}:./{file}").stdout
             wanted = (not named or entry.name in named) and entry.name not in elsewhere
             if wanted and text and text != (ROOT / file).read_text(encoding="utf-8"):
                 slug = hashlib.sha256(text.encode()).hexdigest()[:8]
                 made[entry.name] = make(session, f"{name}-at-{slug}", text)
     return made
+
+
+def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
 
 
 def replace_pins(session: nox.Session, wanted: list[str], named: set[str], devices: set[str]) -> dict[str, Path]:

@@ -22,12 +22,14 @@ class Mode:
 
     `tutorial` is how its documentation and textbooks write it, `expert` what makes it faster.
     `slow` is one whose step takes so long that gates and sweeps measure it only where it is named.
+    `call_steps` is of one whose call costs much beside its steps: it is timed that many steps at a time.
     """
 
     name: str
     lane: str
     summary: str
     slow: bool = False
+    call_steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Entry:
     precisions: tuple[str, ...] = ("float32", "float64")
     variants: tuple[str, ...] = ("lenet5", "tanh", "modern")
     layout: str = "NCHW"
+
+    def mode(self, name: str) -> Mode:
+        """The mode of that name. Raises KeyError where there is none."""
+        return {mode.name: mode for mode in self.modes}[name]
 
     def environment(self, device: str) -> str:
         """What its environment for a device is called, and its requirement file."""
@@ -88,6 +94,7 @@ BUILT_IN = (
         (
             Mode("eager", "tutorial", "Keras layers, GradientTape and the Keras SGD optimizer, step by step"),
             Mode("function", "tutorial", "the same step inside tf.function"),
+            Mode("fit", "tutorial", "the same layers under Keras's compile and fit", call_steps=64),
             Mode("xla", "expert", "the same step inside tf.function(jit_compile=True)"),
             Mode("space_to_depth", "expert", "a pooling window at a time, oneDNN convolutions, the rest fused by XLA"),
         ),

@@ -1,6 +1,6 @@
 """LeNet-5 in TensorFlow with Keras layers: `eager`, the same step inside `tf.function`, and that under XLA.
 
-`space_to_depth` has a file of its own, `expert_tensorflow.py`.
+`fit` is Keras's own training loop; `space_to_depth` has a file of its own, `expert_tensorflow.py`.
 Keras keeps channels last. A GPU is asynchronous even in eager mode. Thread counts cannot change once
 TensorFlow has run an operation, so a process that asks for another count is refused.
 """
@@ -29,7 +29,6 @@ version = tf.__version__
 
 POOLINGS = {"average": layers.AveragePooling2D, "max": layers.MaxPooling2D}
 PLACES = {"cpu": "/CPU:0", "cuda": "/GPU:0"}
-MODES = ("eager", "function", "xla", "space_to_depth")
 
 
 class LeNet(keras.Model):
@@ -135,6 +134,45 @@ class Trainer:
         return " ".join(sorted("cpu" if at.device_type == "CPU" else f"cuda:{at.device_index}" for at in places))
 
 
+class LossOfEachBatch(keras.callbacks.Callback):
+    """Keras reports the mean over the batches so far; begun anew with each, that is the batch's own."""
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.losses: list[Any] = []
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.model.reset_metrics()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.losses.append(logs["loss"])
+
+
+class FitTrainer(Trainer):
+    """`compile` and `fit` as Keras's guides write them, one call per chunk; `fit` itself slices it into batches."""
+
+    def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
+        super().__init__(variant, weights, setup)
+        self.network.compile(optimizer=self.optimizer, loss=self.loss)
+        self.each = LossOfEachBatch()
+
+    def put(self, images: np.ndarray, labels: np.ndarray) -> Any:
+        with tf.device(self.place):
+            return tf.constant(images_to_channels_last(images), self.dtype), tf.constant(labels)
+
+    def train(self, chunk: Any) -> list[Any]:
+        images, labels = chunk
+        size = images.shape[1]
+        x, y = tf.reshape(images, (-1, *images.shape[2:])), tf.reshape(labels, [-1])
+        with tf.device(self.place):
+            self.network.fit(x, y, batch_size=size, shuffle=False, verbose=0, callbacks=[self.each])
+        return self.each.losses
+
+    def wait(self, pending: list[Any]) -> np.ndarray:
+        if self.place == PLACES["cuda"]:
+            tf.test.experimental.sync_devices()
+        return np.array(pending, self.dtype)  # Keras reports Python floats
+
+
 class ExpertTrainer(Trainer):
     """The same with the expert's network, whose gradients are its own and whose weights are canonical."""
 
@@ -160,6 +198,15 @@ class ExpertTrainer(Trainer):
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: p.numpy().copy() for name, p in self.parameters.items()}
+
+
+MODES = {
+    "eager": Trainer,
+    "function": Trainer,
+    "fit": FitTrainer,
+    "xla": Trainer,
+    "space_to_depth": ExpertTrainer,
+}
 
 
 def parameter_name(parameter: Any) -> str:
@@ -192,7 +239,7 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
     keras.config.set_dtype_policy(dtype)
     # Keras keeps learning rates and losses in this type, whatever the layers' policy says.
     keras.config.set_floatx(dtype)
-    return (ExpertTrainer if setup.mode == "space_to_depth" else Trainer)(variant, weights, setup)
+    return MODES[setup.mode](variant, weights, setup)
 
 
 def switches() -> dict[str, str]:

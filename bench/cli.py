@@ -1,12 +1,14 @@
-"""The command line: 0 held, 1 slower or another network, 2 bad input, 3 inconclusive, 4 a case is missing, 130
-interrupted."""
+"""The command line: 0 held, 1 slower or another network, 2 bad input, 3 inconclusive, 4 a case is missing, 70 a fault
+of the suite itself, 130 interrupted."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +42,19 @@ app = typer.Typer(
     help="One LeNet-5, every framework, proven equal, honestly timed.",
 )
 WIDTH_WITHOUT_TERMINAL = 160
+INTERNAL_ERROR = 70
+
+
+class Terminal(Console):
+    """A console whose reader may leave early (`| head`): that changes no exit code."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 # No markup: paths and the words of others have brackets of their own.
-output = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, markup=False)
+output = Terminal(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, markup=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 Backends = Annotated[list[str], typer.Option("--backend", help="only these backends; each must be able to run")]
@@ -119,6 +132,7 @@ def run(
         if sweep is not None:
             selection, plan, minutes = swept(selection, sweep), SWEEP_PLAN, SWEEP_MINUTES
         cases = expand(selection, registry)
+        refuse_unused(interpreters, cases)
         request = runs.Request(
             cases=tuple(cases if sweep is None else without_slow(cases, registry, selection.modes)),
             named=frozenset({*selection.backends, *interpreters}),
@@ -250,6 +264,7 @@ def selfcheck(
     cases = selfchecks.cases(
         expand(Selection(names(backend), names(mode), lanes=() if mode else ("tutorial",)), registry), names(mode)
     )
+    refuse_unused(interpreters, cases)
     results.make_writable(results_folder)
     plan = Plan(sweeps=sweeps, case_seconds=sweeps, deadline_seconds=deadline)
     seed = secrets.randbits(32) if seed is None else seed
@@ -330,6 +345,7 @@ def gate(
         # Where only interpreters differ, the other backends are the same on both sides.
         selection = replace(selection, backends=tuple(base_interpreters))
     cases = tuple(without_slow(expand(selection, registry), registry, selection.modes))
+    refuse_unused({**base_interpreters, **interpreters}, cases)
     if not cases:
         raise UsageError("every mode of these backends is marked slow; name the one that is meant with --mode")
     terms = gates.Terms(
@@ -391,6 +407,7 @@ def gather(
     interpreters = environments.parse_interpreters(python)
     registry = known_backends(interpreters)
     cases = expand(selection, registry)
+    refuse_unused(interpreters, cases)
     results.make_writable(results_folder)
     named = {*selection.backends, *interpreters}
     answers: list[Answer] = []
@@ -476,6 +493,15 @@ def lanes(values: list[str]) -> tuple[str, ...]:
     return () if "all" in names(values) else names(values)
 
 
+def refuse_unused(interpreters: Collection[str], cases: Collection[Case]) -> None:
+    """An interpreter that is named and then not asked would be a measurement of something else. Raises UsageError."""
+    for name in interpreters:
+        if all(case.backend != name for case in cases):
+            raise UsageError(
+                f"an interpreter is named for {name}, which is not among the backends; add --backend {name}"
+            )
+
+
 def names(values: list[str]) -> tuple[str, ...]:
     """`a,b` and `c` as a, b, c; each once. Raises UsageError where an option was given nothing."""
     for value in values:
@@ -548,15 +574,22 @@ class DownloadBar:
 
 
 def main() -> None:
-    """The command; bad input is one line on standard error and exit code 2."""
+    """The command; bad input is one line on standard error and exit code 2.
+
+    What nobody foresaw is no verdict either: 70, as sysexits.h has it, and never 1, which means slower.
+    """
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)  # end as Ctrl-C does: clean up, tell
     try:
         app()
-    except UsageError as error:
+    except (UsageError, OSError) as error:
         errors.print(f"lenet-bench: {error}")
         sys.exit(2)
+    except Exception:
+        traceback.print_exc()
+        errors.print("lenet-bench: this is a fault of lenet-bench itself, and no verdict; please report it")
+        sys.exit(INTERNAL_ERROR)
 
 
 if __name__ == "__main__":

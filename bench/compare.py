@@ -7,7 +7,6 @@ by the control that took turns with it, and its verdict says so.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +27,11 @@ from bench.estimates import (
 from bench.results import FILES, Equivalence, Process, ResultsError, Round, Shape, Throughput, Verdict, read_rows
 from bench.verdicts import FAILED, INCONCLUSIVE, MISMATCH, MISSING, judge, look_fields
 
+# No round is shorter or longer, whatever a file says.
+SHORTEST_SECONDS, LONGEST_SECONDS = 1e-6, 1e6
 # The machine ran at the same speed in both runs where the control's levels are that close.
 SAME_SPEED = 0.03
+PROOF = f"{FILES[Shape]} and {FILES[Equivalence]}"
 # Where one of these differs, times do not compare; the others are named.
 SETTINGS = ("cpu", "gpu", "data", "allocator")
 NAMED = ("host", "os", "python", "version", "flags")
@@ -51,10 +53,13 @@ class RunFolder:
         """Raises ResultsError naming the file that is missing, truncated or of another version."""
         if not path.is_dir():
             raise ResultsError(f"{path}: is no run folder")
-        rows = {case_of(row).id: row for row in read_rows(path, Throughput)}
+        rows: dict[str, Throughput] = {}
+        for row in read_rows(path, Throughput):
+            if rows.setdefault(case_of(row).id, row) is not row:
+                raise ResultsError(f"{path / FILES[Throughput]}: {case_of(row).id} is there twice")
         rounds = read_rows(path, Round)
         for one in rounds:
-            if one.steps < 1 or not 0 < one.seconds < math.inf:
+            if one.steps < 1 or not SHORTEST_SECONDS <= one.seconds <= LONGEST_SECONDS:
                 raise ResultsError(f"{path / FILES[Round]}: {one.case}: {one.steps} steps in {one.seconds} s cannot be")
         return cls(
             path,
@@ -70,6 +75,16 @@ class RunFolder:
 
     def control(self, case: Case) -> list[Round]:
         return self.rounds.get(control_of(case).id, [])
+
+    def proven(self, row: Throughput) -> bool:
+        """Whether its shapes and its equivalence are there, whatever they say."""
+        cell = (row.backend, row.mode, row.variant)
+        return any((one.backend, one.mode, one.variant) == cell for one in self.shapes) and any(
+            (one.backend, one.mode, one.variant, one.precision) == (*cell, row.precision) for one in self.equivalence
+        )
+
+    def initial_weights(self, name: str) -> set[str]:
+        return {one.weights_sha256 for one in self.processes if one.case == name and one.weights_sha256}
 
     def measured(self, case: Case) -> list[Round]:
         """The rounds of passes that count, as in the run's own table."""
@@ -103,7 +118,11 @@ def verdict(name: str, base: RunFolder, head: RunFolder) -> Verdict:
         if row.status not in ("ok", "noisy"):
             word = FAILED if row.status == "failed" else MISSING
             return row_of(name, base, head, word, f"{run.path.name}: {row.status}: {row.reason}")
+        if not run.proven(row):
+            return row_of(name, base, head, MISSING, f"{run.path.name} has no proof of it in {PROOF}")
     assert old is not None and new is not None
+    if base.initial_weights(name) != head.initial_weights(name):
+        return row_of(name, base, head, MISMATCH, "the two runs start from other weights: times do not compare")
     case = case_of(new)
     why = other_ground(old, new) or other_speed(case, base, head)
     if why and not (base.control(case) and head.control(case)):
@@ -130,9 +149,9 @@ def other_ground(old: Throughput, new: Throughput) -> str:
 
 
 def other_speed(case: Case, base: RunFolder, head: RunFolder) -> str:
-    """Whether the control ran at another speed; empty where it did not, or was not there."""
+    """Whether the control ran at another speed, or was not there to tell; empty where times may be compared."""
     if not (base.control(case) and head.control(case)):
-        return ""
+        return "the machine's speed is unknown"
     old, new = (step_seconds(run.control(case), run.calm(case)).value for run in (base, head))
     change = new / old - 1
     return f"the control's step changed by {change:+.1%}" if abs(change) > SAME_SPEED else ""

@@ -36,7 +36,7 @@ from bench.cases import Case
 from bench.control import controls_for, is_control
 from bench.environments import SOURCE_ROOT
 from bench.lesson import write_lesson
-from bench.results import Round
+from bench.results import Round, printable
 from bench.subject import Slowdown, first_lesson
 from bench.worker import Order, write_order
 
@@ -127,7 +127,7 @@ class Worker:
     def end(self, status: str, reason: str = "", flag: str = "") -> None:
         """Fix the outcome, if there is none yet, and leave no process behind."""
         if self.outcome is None:
-            self.outcome = Outcome(self.case, status, reason, flag)
+            self.outcome = Outcome(self.case, status, printable(reason), flag)
         if self.connection is not None:
             self.connection.close()
         kill_group(self.process)

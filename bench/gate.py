@@ -37,13 +37,16 @@ QUICK_PASSES = 3
 # Twice the processes of a run per pass, so rounds are fewer; more passes tell more than more rounds.
 PLAN = Plan(sweeps=50, case_seconds=2.0)
 
-# Asks a tree which modes each backend has, and what its networks are.
+# Asks a tree for the modes of each backend, their lanes and slowness, and what its networks are, however written down.
 CONTENTS = """
 import json, backends
 from backends.interface import LEARNING_RATE
-from backends.lenet import VARIANTS
-modes = {e.name: {m.name: m.lane for m in e.modes} for e in backends.registry().values()}
-networks = {name: f"{variant!r}, learning rate {LEARNING_RATE!r}" for name, variant in VARIANTS.items()}
+from backends.lenet import VARIANTS, initial_weights, stage_shapes, weights_sha256
+modes = {e.name: {m.name: [m.lane, getattr(m, "slow", False)] for m in e.modes} for e in backends.registry().values()}
+networks = {
+    name: [stage_shapes(v), v.activation, v.pooling, weights_sha256(initial_weights(v)), LEARNING_RATE]
+    for name, v in VARIANTS.items()
+}
 print(json.dumps({"modes": modes, "networks": networks}))
 """
 
@@ -239,19 +242,30 @@ def note_what_changed(gate: Gate, base: dict[str, Any], head: dict[str, Any]) ->
     for backend, modes in base["modes"].items():
         if selection.backends and backend not in selection.backends:
             continue
-        for mode, lane in modes.items():
-            if selection.lanes and lane not in selection.lanes:
+        now = head["modes"].get(backend, {})
+        for mode, own in modes.items():
+            if not measured(selection, mode, *own):
                 continue
-            if mode in head["modes"].get(backend, []) or (selection.modes and mode not in selection.modes):
+            if mode not in now:
+                reason = f"there is no mode {mode} of {backend} at {gate.head.label} any more"
+            elif not measured(selection, mode, *now[mode]):
+                reason = f"{gate.head.label} puts it where it is not measured unasked: name it with --mode {mode}"
+            else:
                 continue
             case = Case(backend, mode, selection.variants[0], selection.devices[0], selection.precisions[0])
             case = replace(case, batch_size=selection.batch_sizes[0], threads=selection.threads[0])
             gate.gone.append(case)
-            gate.settled[case] = (MISSING, f"there is no mode {mode} of {backend} at {gate.head.label} any more")
+            gate.settled[case] = (MISSING, reason)
     for case in gate.terms.cases:
         old, new = (side["networks"].get(case.variant) for side in (base, head))
         if old is not None and old != new:
             gate.settled[case] = (MISMATCH, f"{case.variant} was changed between base and head; times do not compare")
+
+
+def measured(selection: Selection, mode: str, lane: str, slow: bool) -> bool:
+    """Whether a gate that was asked for this measures such a mode."""
+    chosen = mode in selection.modes if selection.modes else not slow
+    return chosen and (not selection.lanes or lane in selection.lanes)
 
 
 def contents_of(source: Path) -> dict[str, Any]:

@@ -289,7 +289,10 @@ def read_rows(folder: Path, kind: type[Row]) -> list[Row]:
     except (OSError, UnicodeDecodeError) as error:
         raise ResultsError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     lines = csv.reader(io.StringIO(text))
-    header = next(lines, [])
+    try:
+        header, *body = list(lines) or [[]]
+    except csv.Error as error:
+        raise ResultsError(f"{path}: line {lines.line_num} is no CSV ({error})") from error
     columns = _columns(kind)
     if header != columns:
         odd = sorted(set(columns) ^ set(header)) or ["their order"]
@@ -298,15 +301,15 @@ def read_rows(folder: Path, kind: type[Row]) -> list[Row]:
         raise ResultsError(f"{path}: ends in the middle of line {text.count(chr(10)) + 1}; the file is truncated")
     parsers = [_parser(hint) for hint in typing.get_type_hints(kind).values()]
     rows = []
-    for cells in lines:
+    for number, cells in enumerate(body, start=2):
         if len(cells) != len(columns):
-            raise ResultsError(f"{path}: line {lines.line_num} has {len(cells)} cells, not {len(columns)}")
+            raise ResultsError(f"{path}: line {number} has {len(cells)} cells, not {len(columns)}")
         values = []
         for column, parse, cell in zip(columns, parsers, cells):
             try:
                 values.append(parse(cell))
             except ValueError as error:
-                raise ResultsError(f"{path}: line {lines.line_num}: {column} cannot be {cell!r}") from error
+                raise ResultsError(f"{path}: line {number}: {column} cannot be {cell!r}") from error
         rows.append(kind(*values))
     return rows
 
@@ -316,8 +319,13 @@ def read_rows_if_any(folder: Path, kind: type[Row]) -> list[Row]:
     return read_rows(folder, kind) if (folder / FILES[kind]).exists() else []
 
 
+def printable(text: str) -> str:
+    """What another process or file said, on one line and without what terminals and files cannot hold."""
+    return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in text)
+
+
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1) + "\n")
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -345,7 +353,7 @@ def make_folder(results: Path, run_id: str) -> Path:
     try:
         folder.mkdir()
     except OSError as error:
-        raise ResultsError(f"{folder}: cannot be made ({error.strerror or error}); choose another --results") from error
+        raise ResultsError(f"{folder}: cannot be made ({error.strerror or error}); choose another folder") from error
     return folder
 
 
@@ -356,9 +364,7 @@ def make_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ResultsError(
-            f"{folder}: cannot be written ({error.strerror or error}); choose another --results"
-        ) from error
+        raise ResultsError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
 def _columns(kind: type[Any]) -> list[str]:
@@ -371,6 +377,8 @@ def _parser(hint: Any) -> typing.Callable[[str], Any]:
         return lambda cell: parse(cell) if cell else None
     if hint is float:
         return _finite
+    if hint is str:
+        return printable
     return typing.cast(typing.Callable[[str], Any], hint)
 
 

@@ -7,6 +7,7 @@ when a gate is killed.
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import zipfile
@@ -21,8 +22,8 @@ GIT_SECONDS = 60
 
 def resolve(root: Path, revision: str) -> str:
     """The full name of the commit that a revision means. Raises UsageError."""
-    if not git(root, "rev-parse", "--git-dir"):
-        raise UsageError(f"{root} is no git repository: nothing to compare with; clone the project with git")
+    if said := refused(root):
+        raise UsageError(f"git reads no repository in {root} ({said}): nothing to compare with; clone the project")
     commit = (
         git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
     )
@@ -38,8 +39,9 @@ def resolve(root: Path, revision: str) -> str:
 def changes(root: Path) -> list[str]:
     """Files of the backends and the harness that differ from the last commit, or are not in it."""
     status = git(root, "status", "--porcelain", "--untracked-files=all", "--branch", "--", MEASURED, INSTRUMENT)
-    if not status and git(root, "rev-parse", "--git-dir"):
-        raise UsageError(f"git status fails in {root}: nobody can tell what is measured; mend the repository")
+    if not status and ((root / ".git").exists() or not refused(root)):
+        why = refused(root) or "git status fails"
+        raise UsageError(f"{why} in {root}: nobody can tell what is measured; mend the repository")
     return [line[3:] for line in status.decode("utf-8", "replace").splitlines() if not line.startswith("##")]
 
 
@@ -50,13 +52,13 @@ def check_out(root: Path, commit: str, folder: Path) -> None:
         raise UsageError(f"git cannot read {MEASURED} at {commit[:12]}: the clone is incomplete; fetch again")
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         archive.extractall(folder)
-    _copy(root / INSTRUMENT, folder / INSTRUMENT)
+    _copy(root, INSTRUMENT, folder)
 
 
 def copy_working_tree(root: Path, folder: Path) -> None:
     """The same of the working tree as it lies: what is edited during a gate is not measured."""
     for name in (MEASURED, INSTRUMENT):
-        _copy(root / name, folder / name)
+        _copy(root, name, folder)
 
 
 def requirement_files(tree: Path) -> dict[str, str]:
@@ -66,12 +68,33 @@ def requirement_files(tree: Path) -> dict[str, str]:
 
 def git(root: Path, *arguments: str) -> bytes:
     """What git prints; nothing where it fails. Raises UsageError where there is no git."""
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, timeout=GIT_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"git does not run ({error}); a gate needs it for the base") from error
+    done = _run_git(root, *arguments)
     return done.stdout if done.returncode == 0 else b""
 
 
-def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+def refused(root: Path) -> str:
+    """Git's own word on why it reads no repository there, as where another user owns it; empty where it does."""
+    done = _run_git(root, "rev-parse", "--git-dir")
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
+    return "" if done.returncode == 0 else said[0]
+
+
+def _run_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, timeout=GIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"git does not run ({error}); a gate needs it for the base") from error
+
+
+def _copy(root: Path, name: str, folder: Path) -> None:
+    """A folder of the working tree, less what git ignores; all of it where there is no repository."""
+    listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", name)
+    if not listed:
+        shutil.copytree(
+            root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"), ignore_dangling_symlinks=True
+        )
+    for file in filter(None, listed.split(b"\0")):
+        source, target = root / os.fsdecode(file), folder / os.fsdecode(file)
+        if source.is_file():  # not one that was deleted, or an editor's dangling link
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)

@@ -220,7 +220,7 @@ class Run:
             dirty=self.machine.dirty,
             backend=case.backend,
             version=last.version,
-            lane=next(mode.lane for mode in entry.modes if mode.name == case.mode),
+            lane=entry.mode(case.mode).lane,
             mode=case.mode,
             variant=case.variant,
             device=case.device,
@@ -301,7 +301,7 @@ class Run:
                 Overhead(
                     backend=case.backend,
                     version=next(p.version for p in self.processes if p.case == case.id),
-                    lane=next(mode.lane for mode in self.registry[case.backend].modes if mode.name == case.mode),
+                    lane=self.registry[case.backend].mode(case.mode).lane,
                     mode=case.mode,
                     variant=case.variant,
                     device=case.device,

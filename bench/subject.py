@@ -35,7 +35,7 @@ from bench.lesson import Lesson, has_kinks, lesson_from, read_lesson, same_again
 from bench.reference import Reference
 
 ROUND_SECONDS = {"cpu": 0.010, "cuda": 0.020}
-WARM_UP_SECONDS, WARM_UP_STEPS, WARM_UP_LIMIT_SECONDS = 1.0, 20, 3.0
+WARM_UP_SECONDS, WARM_UP_CALLS, WARM_UP_LIMIT_SECONDS = 1.0, 20, 3.0
 PROOF_CHECKPOINTS = (1, 4)
 MOST_CHUNK_BYTES = 64 << 20
 
@@ -105,9 +105,10 @@ def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None, less
         raise Broken(f"the weights live on {device}, not on {case.device}")
 
     forget_peak()
-    step = warm_up(trainer, dataset, case.batch_size, calls)
-    fitting = MOST_CHUNK_BYTES // (4 * case.batch_size * variant.input_size**2)
-    steps = max(1, min(math.ceil(ROUND_SECONDS[case.device] / step), fitting))
+    fitting = max(1, MOST_CHUNK_BYTES // (4 * case.batch_size * variant.input_size**2))
+    call_steps = min(backends.registry()[case.backend].mode(case.mode).call_steps, fitting)
+    step = warm_up(trainer, dataset, case.batch_size, call_steps, calls)
+    steps = min(max(math.ceil(ROUND_SECONDS[case.device] / step), call_steps), fitting)
     one, chunk, double = (trainer.put(*dataset.batches(k, case.batch_size)) for k in (1, steps, 2 * steps))
     record.update(asdict(canary.check(trainer, one, chunk, double)))
 
@@ -177,24 +178,24 @@ def prove_again(trainer: Trainer, case: Case, steps: int) -> None:
         compare_again(trainer, chunk, same_again(lesson, Reference(variant, rate, trainer.weights())), case.precision)
 
 
-def warm_up(trainer: Trainer, dataset: Dataset, batch_size: int, proof_calls: list[float]) -> float:
-    """Train until both a time and a number of steps are reached; the seconds of a step, once warm.
+def warm_up(trainer: Trainer, dataset: Dataset, batch_size: int, call_steps: int, proof_calls: list[float]) -> float:
+    """Train until both a time and a number of calls are reached; the seconds of a step, once warm.
 
     A step of half a second and more is warm after the proof: what there is to warm is small beside it.
     """
     proof_steps = PROOF_CHECKPOINTS[-1] - PROOF_CHECKPOINTS[0]
     if proof_calls[-1] / proof_steps > 0.5:
         return proof_calls[-1] / proof_steps
-    chunk = trainer.put(*dataset.batches(1, batch_size))
+    chunk = trainer.put(*dataset.batches(call_steps, batch_size))
     started = now = time.perf_counter()
     durations: list[float] = []
-    while now - started < WARM_UP_SECONDS or len(durations) < WARM_UP_STEPS:
+    while now - started < WARM_UP_SECONDS or len(durations) < WARM_UP_CALLS:
         trainer.wait(trainer.train(chunk))
         durations.append(time.perf_counter() - now)
         now += durations[-1]
         if now - started > WARM_UP_LIMIT_SECONDS:
             break
-    return float(np.median(durations[len(durations) // 2 :]))
+    return float(np.median(durations[len(durations) // 2 :])) / call_steps
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import os
 import re
@@ -43,7 +44,10 @@ def write(folder: Path, verdicts: Sequence[Verdict], notes: Sequence[str], allow
 
 def as_json(verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bool) -> dict[str, Any]:
     """The conclusion, the exit code and every column of every verdict; what no number can say is null."""
-    rows = [{name: None if value == math.inf else value for name, value in asdict(one).items()} for one in verdicts]
+    rows = [
+        {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+        for row in map(asdict, verdicts)
+    ]
     return {
         "conclusion": conclusion(verdicts, allow_missing),
         "exit_code": exit_code(verdicts, allow_missing),
@@ -71,7 +75,9 @@ def markdown(verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: b
     """A table for a pull request."""
     lines = [f"### lenet-bench: {conclusion(verdicts, allow_missing)}", ""]
     lines += [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in cells(one))} |" for one in verdicts]
+    lines += [
+        f"| {' | '.join(html.escape(cell, quote=False).replace('|', '/') for cell in cells(one))} |" for one in verdicts
+    ]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
 

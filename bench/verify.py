@@ -19,7 +19,7 @@ from bench import ground, turns
 from bench.cases import Case
 from bench.conductor import kill_group, last_words
 from bench.environments import SOURCE_ROOT
-from bench.results import Equivalence
+from bench.results import Equivalence, printable
 from bench.worker import Order, write_order
 
 # Small, so that 100 steps of plain Python loops take seconds; the main job proves at the timed batch size.
@@ -77,7 +77,7 @@ def ask(
             reason = f"the worker ended with exit status {process.returncode}; {last_words(log)}"
             return [Answer(case, "failed", reason) for case in cases]
     return [
-        Answer(case, one["status"], one["reason"], one.get("version", ""), **one.get("proof", {}))
+        Answer(case, one["status"], printable(one["reason"]), one.get("version", ""), **one.get("proof", {}))
         for case, one in zip(cases, found)
     ]
 

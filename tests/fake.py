@@ -11,7 +11,19 @@ import stat
 import sys
 from pathlib import Path
 
-MODES = ("good", "crash", "hang", "killed", "garbage", "wrong", "diverges", "elsewhere", "dies_late", "noisy_import")
+MODES = (
+    "good",
+    "crash",
+    "hang",
+    "killed",
+    "garbage",
+    "wrong",
+    "diverges",
+    "elsewhere",
+    "dies_late",
+    "mumbles",
+    "noisy_import",
+)
 
 BACKEND = """
 import os, signal, sys, time
@@ -39,6 +51,8 @@ class Trainer:
             print("a last cry", file=sys.stderr)
             sys.stderr.flush()
             os._exit(7)
+        if self.mode == "mumbles":
+            raise ValueError("cannot open b\\udcff\\x1b[31m")
         if self.mode == "hang":
             time.sleep(3600)
         if self.mode == "killed" or (self.mode == "dies_late" and self.calls > 60):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from bench import cli
 from bench.results import Equivalence, Process, Round, Shape, Throughput, read_rows
 from tests import fake
 
+ROOT = Path(__file__).resolve().parent.parent
 HERE = f"numpy={sys.executable}"
 MEASURED = ("ok", "noisy")  # which of the two is up to the machine
 SHORT = ("--quick", "--passes", "1", "--data", "synthetic", "--seed", "1")
@@ -188,7 +192,8 @@ def test_an_environment_that_could_not_be_made_says_why(tmp_path: Path) -> None:
         (("--python", "torch"), "--python 'torch' is not of the form backend=PATH"),
         (("--python", "other=/nowhere/python"), "/nowhere/python does not run"),
         (("--allocator", "magic"), "--allocator 'magic' is neither steady nor system"),
-        (("--results", "/proc/nowhere"), "choose another --results"),
+        (("--results", "/proc/nowhere"), "choose another folder"),
+        (("--python", HERE, "--backend", "torch"), "named for numpy, which is not among the backends"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -198,6 +203,32 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
     assert not (tmp_path / "results").exists() or not list((tmp_path / "results").iterdir())
+
+
+def test_a_fault_of_the_suite_itself_is_no_verdict(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "app", broken)
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+    assert ended.value.code == 70
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_a_reader_who_leaves_changes_no_exit_code() -> None:
+    run = next(path.parent for path in (ROOT / "results").glob("*/throughput.csv"))
+    command = [sys.executable, "-m", "bench.cli", "compare", str(run), str(run)]
+    there = subprocess.run(command, cwd=ROOT, capture_output=True)
+    gone = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert gone.stdout is not None and gone.stderr is not None
+    gone.stdout.close()
+    assert (gone.stderr.read(), gone.wait()) == (b"", there.returncode)
 
 
 def test_a_third_party_backend_runs_through_its_entry_point(tmp_path: Path) -> None:
@@ -212,7 +243,7 @@ def test_a_third_party_backend_runs_through_its_entry_point(tmp_path: Path) -> N
 def test_whatever_one_worker_does_the_others_finish(tmp_path: Path) -> None:
     """Every way to fail at once, with the reason in the row, and a good case between them."""
     python = fake.install(tmp_path)
-    modes = "good,crash,hang,killed,garbage,wrong,diverges,elsewhere,dies_late"
+    modes = "good,crash,hang,killed,garbage,wrong,diverges,elsewhere,mumbles,dies_late"
     done = lenet_bench(
         "run",
         "--backend",
@@ -238,6 +269,7 @@ def test_whatever_one_worker_does_the_others_finish(tmp_path: Path) -> None:
         "wrong": "Mismatch: ",
         "diverges": "the losses are [nan] after the timed rounds",
         "elsewhere": "the weights live on cuda:0, not on cpu",
+        "mumbles": "ValueError: cannot open b??[31m",
         "dies_late": "killed by SIGKILL",
     }
     for mode, reason in reasons.items():
@@ -245,7 +277,7 @@ def test_whatever_one_worker_does_the_others_finish(tmp_path: Path) -> None:
         assert reason in rows[mode].reason, mode
         assert rows[mode].images_per_s is None, f"{mode}: no row without proof"
     assert {one.case.split("-")[1] for one in read_rows(only_run(tmp_path), Round)} == {"good", "gemm"}
-    assert len(read_rows(only_run(tmp_path), Process)) == 9 + 1, "and the control"
+    assert len(read_rows(only_run(tmp_path), Process)) == 10 + 1, "and the control"
 
 
 def test_verify_prints_errors_beside_tolerances_and_passes(tmp_path: Path) -> None:

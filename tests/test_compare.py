@@ -51,12 +51,17 @@ def run_folder(
               batch_size=c.batch_size, threads=c.threads, feed=c.feed, status="ok", cpu=cpu, version="1.0", host="here")
         for c in CASES
     ]  # fmt: skip
-    shape = Shape("lenet5", "conv1", "numpy", "im2col", "6x28x28", "6x28x28", "6x28x28", 156, 156, 5, "ok")
-    error = blank(Equivalence, backend="numpy", mode="im2col", variant="lenet5", quantity="weights", error=1e-6,
-                  tolerance=1e-3, verdict="ok")  # fmt: skip
+    shapes = [
+        Shape("lenet5", "conv1", c.backend, c.mode, "6x28x28", "6x28x28", "6x28x28", 156, 156, 5, "ok") for c in CASES
+    ]
+    errors = [
+        blank(Equivalence, backend=c.backend, mode=c.mode, variant="lenet5", precision=c.precision, quantity="weights",
+              error=1e-6, tolerance=1e-3, verdict="ok")
+        for c in CASES
+    ]  # fmt: skip
     processes = [blank(Process, case=c.id, pass_number=1, status="ok") for c in CASES]
     files: dict[type[Any], list[Any]] = {
-        Throughput: rows, Round: rounds, Shape: [shape], Equivalence: [error], Process: processes,
+        Throughput: rows, Round: rounds, Shape: shapes, Equivalence: errors, Process: processes,
     }  # fmt: skip
     change(files)
     for kind, content in files.items():
@@ -162,7 +167,45 @@ def test_a_case_without_rounds_is_inconclusive(tmp_path: Path) -> None:
     assert words(verdicts) == {"numpy-im2col": "ok", "torch-eager": "inconclusive"}
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"seconds": 0.0}, {"seconds": math.inf}, {"seconds": -1.0}])
+def test_without_a_control_the_machines_speed_is_unknown(tmp_path: Path) -> None:
+    def no_control(files: dict[type[Any], list[Any]]) -> None:
+        files[Round] = [one for one in files[Round] if not one.case.startswith("control")]
+
+    base, head = run_folder(tmp_path / "a"), run_folder(tmp_path / "b", machine=1.3, change=no_control, seed=1)
+    verdicts, _ = compare(base, head)
+    assert words(verdicts) == {"numpy-im2col": "inconclusive", "torch-eager": "inconclusive"}
+    assert "speed is unknown" in verdicts[0].reason
+
+
+def test_other_initial_weights_are_another_training(tmp_path: Path) -> None:
+    def start_from(weights: str) -> Callable[[dict[type[Any], list[Any]]], None]:
+        def change(files: dict[type[Any], list[Any]]) -> None:
+            files[Process] = [replace(one, weights_sha256=weights) for one in files[Process]]
+
+        return change
+
+    base, head = (run_folder(tmp_path / name, change=start_from(name)) for name in ("a", "b"))
+    assert set(words(compare(base, head)[0]).values()) == {"mismatch"}
+
+
+@pytest.mark.parametrize("kind", [Shape, Equivalence])
+def test_a_time_without_its_proof_is_missing(tmp_path: Path, kind: type[Any]) -> None:
+    def unproven(files: dict[type[Any], list[Any]]) -> None:
+        files[kind] = files[kind][:1]
+
+    verdicts, _ = compare(run_folder(tmp_path / "a"), run_folder(tmp_path / "b", change=unproven, seed=1))
+    assert words(verdicts) == {"numpy-im2col": "ok", "torch-eager": "missing"}
+
+
+def test_a_case_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    def twice(files: dict[type[Any], list[Any]]) -> None:
+        files[Throughput].append(files[Throughput][0])
+
+    with pytest.raises(ResultsError, match="is there twice"):
+        run_folder(tmp_path / "a", change=twice)
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, *({"seconds": s} for s in (0.0, math.inf, -1.0, 5e-324, 1.7e308))])
 def test_a_round_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     def spoil(files: dict[type[Any], list[Any]]) -> None:
         files[Round][3] = replace(files[Round][3], **change)
@@ -197,7 +240,8 @@ def test_a_mismatch_at_the_head_is_told_whatever_the_base_is(tmp_path: Path) -> 
 def test_damage_is_named_and_nothing_is_touched(tmp_path: Path, kind: str) -> None:
     run_folder(tmp_path / "a")
     file = tmp_path / "a" / f"{kind}.csv"
-    for content in (file.read_bytes()[:-7], b"other,columns\n1,2\n", b"", b"\xff\xfe"):
+    long_cell = file.read_bytes() + b"x" * 200_000 + b"\n"
+    for content in (file.read_bytes()[:-7], b"other,columns\n1,2\n", b"", b"\xff\xfe", long_cell):
         file.write_bytes(content)
         with pytest.raises(ResultsError, match=f"{kind}.csv"):
             RunFolder.read(tmp_path / "a")

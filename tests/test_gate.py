@@ -8,9 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import backends
+from bench import gate as gates
+from bench import revision
+from bench.cases import Case, Selection
 from bench.results import Process, Round, Verdict, read_rows
 from tests import fake
 
@@ -176,6 +181,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(repository: Path) -> None:
     refused("the suite was not there yet", "--base", "HEAD~1")
     refused("unknown backend 'caffe'", "--base", "HEAD", "--backend", "caffe")
     refused("not of the form backend=PATH", "--base-python", "numpy")
+    refused("named for torch, which is not among", "--base-python", f"torch={sys.executable}")
 
     requirements = repository / "backends" / "requirements" / "numpy.txt"
     text = requirements.read_text()
@@ -188,7 +194,62 @@ def test_bad_input_is_one_line_and_nothing_is_written(repository: Path) -> None:
     (repository / "backends" / "new.py").write_text("")
     refused("new.py is not committed", "--base", "HEAD")
     shutil.rmtree(repository / ".git")
-    refused("is no git repository", "--base", "HEAD")
+    refused("not a git repository", "--base", "HEAD")
+
+
+def test_a_repository_that_git_does_not_read_is_not_taken_for_a_clean_one(repository: Path) -> None:
+    (repository / ".git" / "config").write_text("[core")
+    for arguments in (("--base", "HEAD"), ("--base-python", f"numpy={sys.executable}")):
+        done = gate(repository, *arguments, *ARGUMENTS)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "bad config line" in done.stderr
+        assert not (repository / "results").exists()
+
+
+def test_what_git_ignores_is_not_measured_and_an_editors_lock_does_no_harm(repository: Path, tmp_path: Path) -> None:
+    with (repository / ".git" / "info" / "exclude").open("a") as file:
+        file.write(".#*\nscratch.py\n")
+    (repository / "backends" / ".#lenet_numpy.py").symlink_to("nobody@host.1:1")
+    (repository / "backends" / "scratch.py").write_text("")
+    revision.copy_working_tree(repository, tmp_path / "copy")
+    copied = {path.name for path in (tmp_path / "copy" / "backends").iterdir()}
+    assert "lenet_numpy.py" in copied
+    assert not copied & {".#lenet_numpy.py", "scratch.py"}
+    assert revision.changes(repository) == []
+
+
+def test_a_mode_that_the_head_leaves_out_is_missing(tmp_path: Path) -> None:
+    registry = backends.registry()
+    cases = (Case("torch", "eager"),)
+    selection = Selection(("torch",), (), ("lenet5",), ("cpu",), ("float32",), (128,), (1,), lanes=("tutorial",))
+    terms = gates.Terms(cases, selection, "synthetic", 0, 2, 1.0, gates.PLAN, "")
+    here = gates.Side("here", ROOT, {})
+    begun = gates.Gate(tmp_path, terms, registry, here, here, "")
+    networks: dict[str, Any] = {"lenet5": []}
+    modes = {name: ["tutorial", name == "loops"] for name in ("eager", "functional", "loops", "moved")}
+    modes["compile"] = ["expert", False]
+    gates.note_what_changed(
+        begun,
+        {"modes": {"torch": modes}, "networks": networks},
+        {
+            "modes": {"torch": {**modes, "functional": ["tutorial", True], "moved": ["expert", False]}},
+            "networks": networks,
+        },
+    )
+    assert {case.mode: word for case, (word, _) in begun.settled.items()} == {
+        "functional": "missing",
+        "moved": "missing",
+    }
+
+
+def test_how_a_network_is_written_down_does_not_matter(repository: Path) -> None:
+    before = gates.contents_of(repository)["networks"]
+    lenet = repository / "backends" / "lenet.py"
+    (line,) = [one for one in lenet.read_text().splitlines() if one.startswith("class Flatten")]
+    lenet.write_text(lenet.read_text().replace(line, f"{line}\n    note: str = 'new'"))
+    assert gates.contents_of(repository)["networks"] == before
+    lenet.write_text(lenet.read_text().replace('Conv("conv2", 16, 5)', 'Conv("conv2", 8, 5)'))
+    assert gates.contents_of(repository)["networks"] != before
 
 
 def test_a_base_whose_table_of_contents_cannot_be_read_is_refused(repository: Path) -> None:

@@ -17,6 +17,7 @@ from bench.results import (
     Throughput,
     make_folder,
     make_writable,
+    printable,
     read_rows,
     write_rows,
     write_text,
@@ -26,7 +27,7 @@ ROUND = Round("torch-eager", 1, 0, 0, 7, 3, 384, 0.0123456789012345, 0.01, 0.0, 
 
 
 def example(kind: type[Any]) -> Any:
-    values = {"int": 3, "float": 0.1 + 0.2, "str": 'a "quoted", text\nof two lines'}
+    values = {"int": 3, "float": 0.1 + 0.2, "str": 'a "quoted", text'}
     return kind(*(values[str(field.type).split(" |")[0]] for field in dataclasses.fields(kind)))
 
 
@@ -99,7 +100,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
 
 def test_a_results_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("")
-    with pytest.raises(ResultsError, match="choose another --results"):
+    with pytest.raises(ResultsError, match="choose another folder"):
         make_writable(tmp_path / "results")
 
 
@@ -116,3 +117,7 @@ def test_every_column_is_described_in_its_order() -> None:
         section = text.split(f"## {name}:")[1].split("\n## ")[0]
         described = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
         assert described == [field.name for field in dataclasses.fields(kind)], name
+
+
+def test_words_of_others_are_one_printable_line() -> None:
+    assert printable("cannot open b\udcff\x1b[31m\nnow é 図") == "cannot open b??[31m now é 図"

@@ -149,7 +149,7 @@ def test_exit_codes(words: list[str], allow_missing: bool, code: int) -> None:
 def test_a_summary_that_cannot_be_written_costs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(summary.GITHUB_VARIABLE, str(tmp_path))
     assert "cannot be written" in summary.write(tmp_path, [row("ok")], [], False)
-    assert read_rows(tmp_path, Verdict) == [row("ok")]
+    assert read_rows(tmp_path, Verdict) == [replace(row("ok"), reason="why | ?[31m")]
 
 
 def test_what_total_time_cannot_resolve_is_inconclusive() -> None:
@@ -166,7 +166,7 @@ def test_every_form_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     rows = [row(word, resolves=math.inf) for word in words]
     summary.write(tmp_path, rows, ["a note"], False)
 
-    assert read_rows(tmp_path, Verdict) == rows
+    assert read_rows(tmp_path, Verdict) == [replace(one, reason="why | ?[31m") for one in rows]
     told = json.loads((tmp_path / "verdicts.json").read_text())
     assert [one["verdict"] for one in told["verdicts"]] == words
     assert (told["exit_code"], told["verdicts"][0]["resolves"]) == (1, None)

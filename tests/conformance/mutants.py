@@ -294,11 +294,16 @@ TENSORFLOW = {
     # Not tf.nn.softmax: inside a tf.function, Keras finds that operation before its loss and takes it back.
     "softmax-twice": (
         Edit("self.network(images, training=True)", "tf.exp(tf.nn.log_softmax(self.network(images, training=True)))"),
+        Edit("loss=self.loss)", "loss=lambda y, logits: self.loss(y, tf.exp(tf.nn.log_softmax(logits))))"),
     ),
     "frozen-layer": (
         Edit(
             "zip(gradients, self.network.trainable_variables)",
             'p for p in zip(gradients, self.network.trainable_variables) if "conv1" not in p[1].path',
+        ),
+        Edit(
+            "        self.network.compile(",
+            "        self.network.conv1.trainable = False\n        self.network.compile(",
         ),
     ),
     "dropped-bias": (Edit('self.dense3(x["dense2"])', 'self.dense3(x["dense2"]) - self.dense3.bias'),),
@@ -311,6 +316,18 @@ TENSORFLOW = {
             "            for name, p in self.parameters.items():\n"
             "                p.assign(kept[name] if chunk[1:] else p)\n"
             "            return losses",
+        ),
+        Edit(
+            "            self.network.fit(x, y, batch_size=size, shuffle=False, verbose=0, callbacks=[self.each])",
+            "            losses = []\n"
+            "            for part in [slice(-size), slice(-size, None)] if len(images) > 1 else [slice(None)]:\n"
+            "                kept = {name: p.numpy() for name, p in self.parameters.items()}\n"
+            "                self.network.fit(x[part], y[part], batch_size=size, shuffle=False, verbose=0,\n"
+            "                                 callbacks=[self.each])\n"
+            "                losses += self.each.losses\n"
+            "            self.each.losses = losses\n"
+            "            for name, p in self.parameters.items():\n"
+            "                p.assign(kept[name] if len(images) > 1 else p)",
         ),
     ),
 }
