@@ -93,8 +93,8 @@ BUILT_IN = (
         "tensorflow",
         (
             Mode("eager", "tutorial", "Keras layers, GradientTape and the Keras SGD optimizer, step by step"),
-            Mode("function", "tutorial", "the same step inside tf.function"),
             Mode("fit", "tutorial", "the same layers under Keras's compile and fit", call_steps=64),
+            Mode("function", "tutorial", "the step of eager inside tf.function"),
             Mode("xla", "expert", "the same step inside tf.function(jit_compile=True)"),
             Mode("space_to_depth", "expert", "a pooling window at a time, oneDNN convolutions, the rest fused by XLA"),
         ),
@@ -107,8 +107,8 @@ BUILT_IN = (
         "backends.lenet_jax",
         "jax",
         (
-            Mode("jit", "tutorial", "Flax linen module, value_and_grad, the whole step under jax.jit"),
             Mode("nnx", "tutorial", "Flax nnx modules and optimizer, the step under nnx.jit"),
+            Mode("jit", "tutorial", "Flax linen module, value_and_grad, the whole step under jax.jit"),
             Mode("scan", "expert", "jax.lax.scan over the steps of a chunk"),
             Mode("space_to_depth", "expert", "a pooling window at a time, images innermost, backward pass by hand"),
         ),

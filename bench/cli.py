@@ -249,6 +249,7 @@ def shapes(
 def selfcheck(
     backend: Backends = [],
     mode: Modes = [],
+    batch: Annotated[int, typer.Option("--batch", help="batch size")] = 128,
     passes: Annotated[int, typer.Option("--passes", min=2, help="sets of fresh processes")] = 8,
     sweeps: Annotated[int, typer.Option("--sweeps", min=10, help="rounds of each process")] = 100,
     data: Data = "digits",
@@ -261,9 +262,8 @@ def selfcheck(
     """What this machine can resolve: identical code and exact slowdowns side by side; writes selfcheck.csv."""
     interpreters = environments.parse_interpreters(python)
     registry = known_backends(interpreters)
-    cases = selfchecks.cases(
-        expand(Selection(names(backend), names(mode), lanes=() if mode else ("tutorial",)), registry), names(mode)
-    )
+    selection = Selection(names(backend), names(mode), batch_sizes=(batch,), lanes=() if mode else ("tutorial",))
+    cases = selfchecks.cases(expand(selection, registry), names(mode))
     refuse_unused(interpreters, cases)
     results.make_writable(results_folder)
     plan = Plan(sweeps=sweeps, case_seconds=sweeps, deadline_seconds=deadline)

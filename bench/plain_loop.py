@@ -2,11 +2,12 @@
 
 It imports a backend, trains, and reads the clock. No pytest, no pytest-benchmark, no canary, no proof;
 only its turns are shared with the other processes, and in each, once its caches are warm, it trains for
-many rounds on end.
+many rounds on end and waits once, after the last.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
@@ -28,23 +29,25 @@ def main(order_path: str) -> None:
     case, variant = order.case, VARIANTS[order.case.variant]
     module = backends.load(backends.registry()[case.backend])
     trainer = module.build(variant, initial_weights(variant), case.setup())
-    batch = trainer.put(*order.dataset().batches(1, case.batch_size))
+    call_steps = backends.registry()[case.backend].mode(case.mode).call_steps
+    call = trainer.put(*order.dataset().batches(call_steps, case.batch_size))
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < 1.0:
-        trainer.wait(trainer.train(batch))
-        count += 1
-    per_round = max(1, round(0.010 * count / (time.perf_counter() - began)))
+        trainer.wait(trainer.train(call))
+        count += call_steps
+    per_round = max(call_steps, math.ceil(0.010 * count / (time.perf_counter() - began)))
     steps = ROUNDS_ON_END * per_round
+    chunk = trainer.put(*order.dataset().batches(per_round, case.batch_size))
 
     rounds = turns.ready({"seconds": steps / count})
     seconds = []
     for _ in range(rounds):
         turns.begin()
-        for _ in range(per_round):
-            trainer.wait(trainer.train(batch))
+        trainer.wait(trainer.train(chunk))
         began = time.perf_counter()
-        for _ in range(steps):
-            trainer.wait(trainer.train(batch))
+        for _ in range(ROUNDS_ON_END):
+            pending = trainer.train(chunk)
+        trainer.wait(pending)
         seconds.append(time.perf_counter() - began)
         turns.end()
     turns.after_rounds()

@@ -35,7 +35,7 @@ BESIDE = {SAME: "identical code", PLAIN: "plain loop"}
 
 
 def cases(every_case: Sequence[Case], modes: Sequence[str]) -> list[Case]:
-    """Each backend's last mode, which is its fastest in the table; all where modes are named."""
+    """Each backend's last mode of its lane in the table, the fastest of it; all where modes are named."""
     return list(every_case) if modes else list({case.backend: case for case in every_case}.values())
 
 
