@@ -81,12 +81,15 @@ class Turns:
         send(self.connection, {"says": "failed", "status": status, "reason": reason, "flag": flag})
 
 
-class Counters:
-    """What this process has used: CPU seconds of all threads, seconds that threads were ready to run
-    and had no CPU (Linux), minor page faults, involuntary switches."""
+Threads = dict[str, tuple[float, float]]
 
-    def __init__(self, cpu_seconds: float, waited_seconds: float, page_faults: int, switches: int) -> None:
-        self.cpu_seconds, self.waited_seconds = cpu_seconds, waited_seconds
+
+class Counters:
+    """What this process has used: CPU seconds of all threads, what each of them ran and waited for a CPU
+    (Linux), minor page faults, involuntary switches."""
+
+    def __init__(self, cpu_seconds: float, threads: Threads, page_faults: int, switches: int) -> None:
+        self.clock, self.cpu_seconds, self.threads = time.perf_counter(), cpu_seconds, threads
         self.page_faults, self.switches = page_faults, switches
 
     @classmethod
@@ -94,32 +97,49 @@ class Counters:
         try:
             import resource
         except ImportError:
-            return cls(time.process_time(), 0.0, 0, 0)
+            return cls(time.process_time(), {}, 0, 0)
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        return cls(time.process_time(), run_queue_seconds(), usage.ru_minflt, usage.ru_nivcsw)
+        return cls(time.process_time(), run_and_waited(), usage.ru_minflt, usage.ru_nivcsw)
 
     def since(self, before: Counters) -> dict[str, float | int]:
+        spent, beside = self.cpu_seconds - before.cpu_seconds, len(ground.allowed_cpus()) - 1
+        own = spent - beside * (self.clock - before.clock)
         return {
-            "cpu_seconds": self.cpu_seconds - before.cpu_seconds,
-            "waited_seconds": self.waited_seconds - before.waited_seconds,
+            "cpu_seconds": spent,
+            "waited_seconds": waited_for_others(self.threads, before.threads, own),
             "page_faults": self.page_faults - before.page_faults,
             "involuntary_switches": self.switches - before.switches,
         }
 
 
-def run_queue_seconds() -> float:
-    """Seconds that the threads of this process have waited for a CPU since they started; 0 where nobody counts.
+def run_and_waited() -> Threads:
+    """What each thread of this process has run, and waited for a CPU, in seconds; empty where nobody counts.
 
-    The second number of /proc/<pid>/task/<tid>/schedstat, in nanoseconds (Linux, Documentation/scheduler/sched-stats).
+    The first two numbers of /proc/<pid>/task/<tid>/schedstat, in nanoseconds (Documentation/scheduler/sched-stats).
     """
-    waited = 0
+    found = {}
     try:
         for thread in os.listdir("/proc/self/task"):
             with open(f"/proc/self/task/{thread}/schedstat", encoding="ascii") as file:
-                waited += int(file.read().split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0.0
-    return waited / 1e9
+                run, waited = map(int, file.read().split()[:2])
+            found[thread] = run / 1e9, waited / 1e9
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def waited_for_others(now: Threads, before: Threads, own: float) -> float:
+    """Seconds that threads were ready to run and other processes had the CPU.
+
+    A thread that waits while this process's other threads fill its CPUs, as Keras's `fit` makes them, is disturbed
+    by nobody. `own` is for how long they did so at least: the CPU seconds of all, less what all CPUs but one can give.
+    """
+    total = 0.0
+    for thread, (run, waited) in now.items():
+        run_before, waited_before = before.get(thread, (0.0, 0.0))
+        by_own_threads = max(0.0, own - (run - run_before))
+        total += max(0.0, waited - waited_before - by_own_threads)
+    return total
 
 
 def die_with_parent() -> None:
