@@ -14,6 +14,8 @@ import numpy as np
 from backends.lenet import Conv, Dense, Pool, Variant, initial_weights
 
 Array = np.ndarray
+# Images at a time: all windows of 4096 images would take gigabytes.
+AT_ONCE = 128
 
 
 class Reference:
@@ -26,9 +28,16 @@ class Reference:
 
     def step(self, images: Array, labels: Array) -> float:
         """One step on (N, 1, H, W) images and (N,) labels; the mean loss before it."""
-        stages = forward(self.variant, self.weights, images.astype(np.float64))
-        loss, d = cross_entropy(stages[self.variant.layers[-1].name], labels)
-        for name, gradient in backward(self.variant, self.weights, stages, d).items():
+        loss, gradients = 0.0, {name: np.zeros_like(weight) for name, weight in self.weights.items()}
+        for start in range(0, len(images), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            stages = forward(self.variant, self.weights, images[part].astype(np.float64))
+            mean, d = cross_entropy(stages[self.variant.layers[-1].name], labels[part])
+            share = len(labels[part]) / len(labels)
+            loss += share * mean
+            for name, gradient in backward(self.variant, self.weights, stages, share * d).items():
+                gradients[name] += gradient
+        for name, gradient in gradients.items():
             self.weights[name] = self.weights[name] - self.learning_rate * gradient
         return loss
 
