@@ -145,6 +145,7 @@ def run(
             seed=secrets.randbits(32) if seed is None else seed,
             plan=replace(plan, allocator=allocator, deadline_seconds=deadline),
             command=" ".join(["lenet-bench", *sys.argv[1:]]),
+            fewest_passes=2 if sweep is None else 1,
         )
     with only_run_here(), runs.datasets(request.cases, request.data, request.data_dir, DownloadBar) as folders:
         begun = begun or runs.start(request, results_folder, registry)

@@ -32,6 +32,7 @@ MARGIN, RESOLUTION, TOTAL_RESOLUTION, SURE, BOTH_LOOKS = 0.02, 0.05, 0.10, 0.99,
 
 # A line through two points fits whatever they are.
 FEWEST_POINTS = 3
+TINY = 1e-300  # a line that fits to the last bit has an interval of no width, not one that is no number
 
 Sweep = tuple[int, int]
 
@@ -227,8 +228,8 @@ def line_through(rounds: Mapping[int, Sequence[Round]], calm: Collection[Sweep])
     """One line per pass through the median steps by batch size, by least squares of the relative error.
 
     Relative, so that the smallest batch, which shows the overhead, weighs as much as the largest. The
-    overhead's interval is a t-interval over passes, and may reach below zero. None where no pass has
-    three batch sizes.
+    overhead's interval is a t-interval over passes, and may reach below zero. Of one pass, both intervals
+    are those of the fit, from how far its points lie off the line. None where no pass has three batch sizes.
     """
     points: dict[int, dict[int, float]] = {}
     for size, own in rounds.items():
@@ -246,6 +247,13 @@ def line_through(rounds: Mapping[int, Sequence[Round]], calm: Collection[Sweep])
         misfits.append(float(np.abs((overhead + each * sizes) / seconds - 1).max()))
     if not overheads or min(slopes) <= 0:
         return None
+    if len(overheads) == 1:
+        error = 1 - system @ [overhead, each]
+        free = len(sizes) - 2
+        variances = np.diag(np.linalg.inv(system.T @ system)) * (error @ error) / free
+        low, high = stats.t.interval(CONFIDENCE, free, loc=[overhead, each], scale=np.maximum(np.sqrt(variances), TINY))
+        ends = [Interval(float(v), float(a), float(b)) for v, a, b in zip((overhead, each), low, high)]
+        return Line(ends[0], ends[1] if low[1] > 0 else Interval(each), misfits[0], 1)
     return Line(mean_interval(overheads), log_interval(slopes), float(np.median(misfits)), len(overheads))
 
 

@@ -64,7 +64,7 @@ class Request:
 
     `named` are the backends named on the command line: they must be there. `passes` is how many
     undisturbed passes are wanted; None goes on until every interval is within `target` (half its
-    width, relative). No pass begins that would not end within `max_minutes`, but for the first two.
+    width, relative). No pass begins that would not end within `max_minutes`, but for the `fewest_passes`.
     """
 
     cases: tuple[Case, ...]
@@ -78,6 +78,7 @@ class Request:
     seed: int
     plan: Plan
     command: str
+    fewest_passes: int = 2
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -334,7 +335,10 @@ class Run:
             return True
         if self.request.passes and done >= 2 * wanted:
             return True  # every pass was measured again once
-        return done >= min(2, wanted) and elapsed_seconds + pass_seconds > 60 * self.request.max_minutes
+        return (
+            done >= min(self.request.fewest_passes, wanted)
+            and elapsed_seconds + pass_seconds > 60 * self.request.max_minutes
+        )
 
     def widest(self) -> float:
         """The widest interval of any case that could be timed: half its width, relative."""

@@ -169,7 +169,18 @@ def test_what_a_bent_line_misses_is_said() -> None:
     line = line_through(bent, set())
     assert line is not None
     assert line.misfit > 0.2
-    assert line.overhead.low is None
+    assert line.overhead.low is not None and line.each.low is not None
+    assert line.overhead.low < 0 < line.overhead.value, "one pass, and off its points"
+
+
+def test_the_interval_of_one_pass_is_that_of_the_fit() -> None:
+    random, sizes, holds = np.random.default_rng(0), (1, 4, 16, 64, 256), 0
+    for _ in range(200):
+        noisy = {n: rounds([[2 * (1e-3 + 50e-6 * n) * random.normal(1, 0.03)]]) for n in sizes}
+        line = line_through(noisy, set())
+        assert line is not None and line.overhead.low is not None and line.overhead.high is not None
+        holds += line.overhead.low <= 1e-3 <= line.overhead.high
+    assert 180 <= holds <= 198, "of 200, 95 % should hold the truth"
 
 
 def test_two_batch_sizes_make_no_line() -> None:
