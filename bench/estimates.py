@@ -253,7 +253,7 @@ def line_through(rounds: Mapping[int, Sequence[Round]], calm: Collection[Sweep])
         variances = np.diag(np.linalg.inv(system.T @ system)) * (error @ error) / free
         low, high = stats.t.interval(CONFIDENCE, free, loc=[overhead, each], scale=np.maximum(np.sqrt(variances), TINY))
         ends = [Interval(float(v), float(a), float(b)) for v, a, b in zip((overhead, each), low, high)]
-        return Line(ends[0], ends[1] if low[1] > 0 else Interval(each), misfits[0], 1)
+        return Line(ends[0], ends[1] if low[1] > 0 else Interval(slopes[0]), misfits[0], 1)
     return Line(mean_interval(overheads), log_interval(slopes), float(np.median(misfits)), len(overheads))
 
 

@@ -169,7 +169,7 @@ def test_what_a_bent_line_misses_is_said() -> None:
     line = line_through(bent, set())
     assert line is not None
     assert line.misfit > 0.2
-    assert line.overhead.low is not None and line.each.low is not None
+    assert line.overhead.low is not None
     assert line.overhead.low < 0 < line.overhead.value, "one pass, and off its points"
 
 

@@ -100,7 +100,7 @@ def test_a_doubled_step_is_red_in_every_form(repository: Path) -> None:
     assert {p.case.rsplit("-", 1)[1] for p in processes if p.case.startswith("numpy")} == {"base", "head"}
     assert len(processes) == 6 * 3  # two sides and the control
     turns: dict[tuple[int, int], list[str]] = {}
-    for one in read_rows(run, Round):
+    for one in sorted(read_rows(run, Round), key=lambda one: one.order):
         if one.case.startswith("numpy"):
             turns.setdefault((one.pass_number, one.sweep), []).append(one.case[-4:])
     pairs = [tuple(order) for order in turns.values() if len(order) == 2]
