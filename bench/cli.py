@@ -79,7 +79,7 @@ MINUTES = 5.0
 QUICK_PASSES, QUICK_MINUTES = 2, 1.4
 QUICK_PLAN = Plan(sweeps=15, case_seconds=1.5, fewest_rounds=2)
 SWEEP_MINUTES = 15.0
-SWEEP_PLAN = Plan(sweeps=12, case_seconds=0.5)
+SWEEP_PLAN = Plan(sweeps=12, case_seconds=0.5, fewest_rounds=2, one_process_per_mode=True)
 SWEPT_BATCHES = (1, 4, 16, 64, 128, 256, 1024, 4096)
 
 

@@ -4,10 +4,14 @@ A pass is a set of fresh processes. In a pass, all cases import, prove and warm 
 time; then come sweeps: in each, every case takes one turn, a round, in an order drawn anew. So a slow
 minute of the machine hits every case alike. A worker that crashes, hangs or refuses is one failed
 case; the others go on.
+
+In a sweep over batch sizes, where most of the time would go into starting processes, one process takes
+all sizes of a mode, one after the other: each a test of its own in it, with its own turns.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import queue
@@ -51,7 +55,10 @@ NETWORK = Path(lenet.__file__).read_bytes()
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a pass is. A case whose round is longer than `case_seconds / sweeps` gets fewer rounds."""
+    """How long a pass is. A case whose round is longer than `case_seconds / sweeps` gets fewer rounds.
+
+    With `one_process_per_mode`, cases that differ only in their batch size share a process.
+    """
 
     sweeps: int = 80
     case_seconds: float = 4.0
@@ -59,6 +66,7 @@ class Plan:
     deadline_seconds: float = 300.0
     allocator: str = "steady"
     process_bytes: int = 1 << 30
+    one_process_per_mode: bool = False
 
     def rounds(self, round_seconds: float) -> int:
         affordable = math.ceil(self.case_seconds / round_seconds)
@@ -78,7 +86,7 @@ class Outcome:
 
 
 class Worker:
-    """The conductor's side of one process. Once `outcome` is there, the process is not."""
+    """The conductor's side of one case in its process. Once `end` was called, there is an outcome and no process."""
 
     def __init__(self, case: Case, process: subprocess.Popen[bytes], log: Path, cpus: list[int]) -> None:
         self.case, self.process, self.log, self.cpus = case, process, log, cpus
@@ -157,6 +165,39 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 @dataclass
+class Place:
+    """Where the processes of one group live: their folder, the address at which they announce a case, and who came.
+
+    `queues` says for each case what a process takes that begins with it.
+    """
+
+    scratch: Path
+    address: str
+    token: str
+    arrivals: queue.Queue[tuple[str, Connection]]
+    queues: Mapping[Case, Sequence[Case]] = field(default_factory=dict)
+    workers: list[Worker] = field(default_factory=list)
+    arrived: dict[str, Connection] = field(default_factory=dict)
+
+    def living(self, case: Case) -> tuple[subprocess.Popen[bytes], Path] | None:
+        """The process in whose queue the case stands, and its log; None where it has not begun, or has ended."""
+        for worker in self.workers:
+            if case in self.queues.get(worker.case, [])[1:] and worker.process.poll() is None:
+                return worker.process, worker.log
+        return None
+
+    def welcome(self, starting: Sequence[Worker]) -> None:
+        """Those of them that have announced themselves may begin, on the CPUs that are free for them."""
+        while not self.arrivals.empty():
+            name, connection = self.arrivals.get()
+            self.arrived[name] = connection
+        for worker in starting:
+            if worker.case.id in self.arrived:
+                worker.connection = self.arrived.pop(worker.case.id)
+                worker.say({"cpus": worker.cpus})
+
+
+@dataclass
 class Conductor:
     """Runs passes over `cases`: each has the interpreter of its environment, each variant a folder of data.
 
@@ -183,46 +224,58 @@ class Conductor:
         """
         outcomes: list[Outcome] = []
         self.first_sweep = 0
-        for group in groups(self.random.sample(list(cases), len(cases)), self.plan.process_bytes):
-            outcomes += self._run_group([*group, *controls_for(group)], number)
+        queues = self._queues(self.random.sample(list(cases), len(cases)))
+        for group in groups(list(queues), self.plan.process_bytes):
+            outcomes += self._run_group({case: queues[case] for case in group}, number)
         return outcomes
 
-    def _run_group(self, cases: Sequence[Case], number: int) -> list[Outcome]:
-        workers: list[Worker] = []
+    def _queues(self, cases: Sequence[Case]) -> dict[Case, list[Case]]:
+        """What each process takes, one after the other, by the first of them: one case, or a mode's batch sizes."""
+        if not self.plan.one_process_per_mode:
+            return {case: [case] for case in cases}
+        modes: dict[Case, list[Case]] = {}
+        for case in cases:
+            modes.setdefault(replace(case, batch_size=0), []).append(case)
+        ordered = [sorted(own, key=lambda case: case.batch_size) for own in modes.values()]
+        return {own[0]: own for own in ordered}
+
+    def _run_group(self, queues: Mapping[Case, Sequence[Case]], number: int) -> list[Outcome]:
+        """The first case of every process side by side, then the second of each, and so on."""
+        outcomes: list[Outcome] = []
         with tempfile.TemporaryDirectory(prefix="lenet-bench-") as scratch, listening() as (address, token, arrivals):
+            place = Place(Path(scratch), address, token, arrivals)
             try:
-                self._start_all(cases, workers, Path(scratch), address, token, arrivals)
-                self._sweep([worker for worker in workers if worker.outcome is None])
-                self._collect([worker for worker in workers if worker.outcome is None], number)
+                for stage in itertools.zip_longest(*queues.values()):
+                    cases = [case for case in stage if case is not None]
+                    place.queues = {case: own[own.index(case) :] for own in queues.values() for case in own}
+                    outcomes += self._run_stage([*cases, *controls_for(cases)], place, number)
             finally:
-                for worker in workers:
+                for worker in place.workers:
                     worker.end("failed", "the run was interrupted")
+        return outcomes
+
+    def _run_stage(self, cases: Sequence[Case], place: Place, number: int) -> list[Outcome]:
+        first = len(place.workers)
+        self._start_all(cases, place)
+        workers = place.workers[first:]
+        self._sweep([worker for worker in workers if worker.outcome is None])
+        self._collect([worker for worker in workers if worker.outcome is None], number)
         outcomes = {worker.case: worker.outcome for worker in workers}
         return [outcomes.get(case) or Outcome(case, "failed", "never started") for case in cases]
 
-    def _start_all(
-        self,
-        cases: Sequence[Case],
-        workers: list[Worker],
-        scratch: Path,
-        address: str,
-        token: str,
-        arrivals: queue.Queue[tuple[str, Connection]],
-    ) -> None:
+    def _start_all(self, cases: Sequence[Case], place: Place) -> None:
         """Start every case, as many at once as the CPUs allow, until each is ready or has failed."""
         waiting = self.random.sample(cases, len(cases))
         starting: list[Worker] = []
+        started = 0
         while waiting or starting:
             while waiting and (cpus := free_cpus(waiting[0].threads, starting)):
-                case = waiting.pop(0)
-                self.progress(f"{len(workers) + 1} of {len(cases)}: proving and warming up {case.id}")
-                starting.append(self._spawn(case, cpus, scratch, address, token))
-                workers.append(starting[-1])
-            while not arrivals.empty():
-                name, connection = arrivals.get()
-                for worker in starting:
-                    if worker.case.id == name:
-                        worker.connection = connection
+                case, started = waiting.pop(0), started + 1
+                self.progress(f"{started} of {len(cases)}: proving and warming up {case.id}")
+                process, log = place.living(case) or self._spawn(case, place)
+                starting.append(Worker(case, process, log, cpus))
+                place.workers.append(starting[-1])
+            place.welcome(starting)
             connections = [worker.connection for worker in starting if worker.connection is not None]
             readable = wait(connections, POLL_SECONDS)
             if not connections:
@@ -238,26 +291,23 @@ class Conductor:
                     )
             starting = [worker for worker in starting if worker.outcome is None and not worker.round_seconds]
 
-    def _spawn(self, case: Case, cpus: list[int], scratch: Path, address: str, token: str) -> Worker:
-        folder = scratch / case.id
-        folder.mkdir()
-        order = folder / "order.json"
-        data = "" if is_control(case) else str(self.folders[case.variant])
-        lesson = "" if is_control(case) or case in self.plain else self._lesson(case)
-        write_order(order, Order(case, self.data, data, tuple(cpus), self.slowdowns.get(case), lesson))
+    def _spawn(self, case: Case, place: Place) -> tuple[subprocess.Popen[bytes], Path]:
+        """A process for this case and for those queued behind it; and its log."""
+        folder = Path(tempfile.mkdtemp(prefix=f"{case.id}-", dir=place.scratch))
+        orders = [self._order(one, folder) for one in place.queues.get(case, [case])]
         python = sys.executable if is_control(case) else str(self.interpreters[case])
         source = self.sources.get(case, SOURCE_ROOT)
         command = [python, "-m", "pytest", "-c", str(source / "bench" / "pytest.ini")]
-        command += ["-p", "pytest_benchmark.plugin", f"--rootdir={source}", f"--lenet-order={order}"]
+        command += ["-p", "pytest_benchmark.plugin", f"--rootdir={source}"]
+        command += [f"--lenet-order={order}" for order in orders]
         command.append(str(source / "bench" / "test_throughput.py"))
         if case in self.plain:
-            command = [python, str(source / "bench" / "plain_loop.py"), str(order)]
+            command = [python, str(source / "bench" / "plain_loop.py"), *map(str, orders)]
         chosen = {
             **ground.variables(case.threads, self.plan.allocator),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            turns.ADDRESS_VARIABLE: address,
-            turns.TOKEN_VARIABLE: token,
-            turns.WORKER_VARIABLE: case.id,
+            turns.ADDRESS_VARIABLE: place.address,
+            turns.TOKEN_VARIABLE: place.token,
             turns.PARENT_VARIABLE: str(os.getpid()),
         }
         if not is_control(case):
@@ -276,7 +326,15 @@ class Conductor:
                 stderr=subprocess.STDOUT,
                 start_new_session=sys.platform != "win32",
             )
-        return Worker(case, process, log, cpus)
+        return process, log
+
+    def _order(self, case: Case, folder: Path) -> Path:
+        """The file that tells a process what to measure."""
+        path = folder / f"{case.id}.json"
+        data = "" if is_control(case) else str(self.folders[case.variant])
+        lesson = "" if is_control(case) or case in self.plain else self._lesson(case)
+        write_order(path, Order(case, self.data, data, self.slowdowns.get(case), lesson))
+        return path
 
     def _lesson(self, case: Case) -> str:
         """A file with what the reference makes of the case's first steps, written beside the data once.

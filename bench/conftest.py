@@ -26,16 +26,21 @@ from bench.worker import Order, read_order  # noqa: E402
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("lenet-bench")
-    group.addoption("--lenet-order", metavar="FILE", help="what a conductor orders (JSON); without it, every case here")
+    group.addoption(
+        "--lenet-order",
+        metavar="FILE",
+        action="append",
+        help="a conductor's order (JSON); without one, all cases",
+    )
     group.addoption("--lenet-backend", metavar="NAME", help="only this backend's cases")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "order" not in metafunc.fixturenames:
         return
-    path = metafunc.config.getoption("--lenet-order")
-    if path:
-        orders = [read_order(path)]
+    paths = metafunc.config.getoption("--lenet-order")
+    if paths:
+        orders = [read_order(path) for path in paths]
     else:
         only = metafunc.config.getoption("--lenet-backend")
         orders = [
@@ -48,9 +53,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def turns() -> Turns | None:
+def turns(order: Order) -> Turns | None:
     """The connection to the conductor, or None where the test runs on its own."""
-    return Turns.connect() if ADDRESS_VARIABLE in os.environ else None
+    return Turns.connect(order.case.id) if ADDRESS_VARIABLE in os.environ else None
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -25,6 +25,8 @@ CONFIDENCE = 0.95
 CALM_QUANTILE, CALM_BOUND = 0.2, 1.10
 # A pass with fewer calm sweeps is disturbed; so is one in which a case waited that share of its time for a CPU.
 FEWEST_CALM, MOST_WAITED, MOST_DRIFT = 0.3, 0.05, 0.10
+# The median of four rounds or fewer is a tenth off by itself: such a short run has no drift to speak of.
+FEWEST_IN_A_THIRD = 5
 
 # A slowdown is suspected where its one-sided lower bound, at SURE, is past the margin. What a look has to be able to
 # see: RESOLUTION by the median round, TOTAL_RESOLUTION (a doubled cost of every tenth step) by total time.
@@ -277,11 +279,11 @@ def verdict(interval: Interval) -> str:
 
 
 def drift(rounds: Sequence[Round]) -> float:
-    """The last third's median over the first's, less 1: per pass, then the median over passes."""
+    """The last third's median over the first's, less 1: per pass, then the median over passes; 0 of too few rounds."""
     drifts = []
     for own in by_pass(rounds).values():
         third = len(own) // 3
-        if third:
+        if third >= FEWEST_IN_A_THIRD:
             drifts.append(_median_step(own[-third:]) / _median_step(own[:third]) - 1)
     return float(np.median(drifts)) if drifts else 0.0
 

@@ -76,7 +76,9 @@ def read_lesson(path: Path) -> Lesson:
         return Lesson(file["images"], file["labels"], file["losses"], stages, weights)
 
 
-def lesson_from(reference: Reference, batch_size: int, checkpoints: tuple[int, ...]) -> Lesson:
+def lesson_from(
+    reference: Reference, batch_size: int, checkpoints: tuple[int, ...], with_stages: bool = True
+) -> Lesson:
     """Train the reference up to the last checkpoint, on images that no kink makes ambiguous."""
     variant = reference.variant
     dataset = synthetic(variant.input_size, count=max(FEWEST_IMAGES, 2 * batch_size))
@@ -89,7 +91,7 @@ def lesson_from(reference: Reference, batch_size: int, checkpoints: tuple[int, .
         images.append(dataset.images[rows])
         labels.append(dataset.labels[rows])
         losses.append(reference.step(images[-1], labels[-1]))
-        if not stages:
+        if with_stages and not stages:
             stages = forward(variant, reference.weights, images[-1].astype(np.float64))
         if step in checkpoints:
             weights[step] = dict(reference.weights)

@@ -20,8 +20,7 @@ ROUNDS_ON_END = 5
 def main(order_path: str) -> None:
     die_with_parent()
     order = read_order(order_path)
-    order.settle()
-    turns = Turns.connect()
+    turns = Turns.connect(order.case.id)
 
     import backends
     from backends.lenet import VARIANTS, initial_weights

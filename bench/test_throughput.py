@@ -1,6 +1,6 @@
 """The timed test: pytest-benchmark is the clock, a round is one `wait(train(chunk))`.
 
-A conductor runs it with one case per process and hands out turns in `setup` and `teardown`, which
+A conductor runs it, as a rule with one case per process, and hands out turns in `setup` and `teardown`, which
 lie outside the clock. On its own, `pytest bench --benchmark-only` times every case whose framework
 is installed, one after the other in one process.
 """
@@ -20,7 +20,6 @@ LONG_ROUND_SECONDS = 0.2
 
 
 def test_throughput(benchmark: Any, order: Order, turns: Turns | None) -> None:
-    order.settle()
     try:
         subject = prepare(order.case, order.dataset(), order.slowdown, order.lesson)
     except Missing as missing:

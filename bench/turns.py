@@ -2,8 +2,9 @@
 
 The conductor (`conductor.py`) holds the other end of the connection. Messages are JSON objects. The
 worker says `hello`, `ready`, `done` after each turn, and at last `finished` or `failed`. The
-conductor answers `ready` with a number of rounds, and grants every turn with a message of its own;
-the last one is for the work after the rounds. Waiting is a blocking read, which costs nothing.
+conductor answers `hello` with CPUs and `ready` with a number of rounds, and grants every turn with a
+message of its own; the last one is for the work after the rounds. Waiting is a blocking read, which
+costs nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from bench import ground
 
 ADDRESS_VARIABLE = "LENET_BENCH_CONDUCTOR"
 TOKEN_VARIABLE = "LENET_BENCH_TOKEN"
-WORKER_VARIABLE = "LENET_BENCH_WORKER"
 PARENT_VARIABLE = "LENET_BENCH_PARENT"
 
 
@@ -40,19 +40,27 @@ class Turns:
         self.before = Counters.now()
 
     @classmethod
-    def connect(cls) -> Turns:
-        """To the conductor that started this process, as its environment names it."""
+    def connect(cls, worker: str) -> Turns:
+        """To the conductor that started this process, as its environment names it, on behalf of one case.
+
+        Comes back once that case may begin, with this process on the CPUs that are free for it: thread
+        pools that start later see only those.
+        """
         host, port = os.environ[ADDRESS_VARIABLE].split(":")
         turns = cls(Client((host, int(port)), authkey=bytes.fromhex(os.environ[TOKEN_VARIABLE])))
-        send(turns.connection, {"says": "hello", "worker": os.environ[WORKER_VARIABLE]})
+        send(turns.connection, {"says": "hello", "worker": worker})
+        turns._pin(receive(turns.connection))
         return turns
+
+    def _pin(self, grant: dict[str, Any]) -> None:
+        if grant.get("cpus"):
+            ground.pin(set(grant["cpus"]))
 
     def ready(self, report: dict[str, Any]) -> int:
         """Announce what a round costs; the number of rounds granted, on the CPUs that all cases share."""
         send(self.connection, {"says": "ready", **report})
         grant = receive(self.connection)
-        if grant["cpus"]:
-            ground.pin(set(grant["cpus"]))
+        self._pin(grant)
         return int(grant["rounds"])
 
     def begin(self, warm: Callable[[], Any] | None = None) -> None:
@@ -70,9 +78,7 @@ class Turns:
 
     def after_rounds(self) -> None:
         """Wait for the last turn: what follows the rounds must not disturb those of others."""
-        grant = receive(self.connection)
-        if grant.get("cpus"):
-            ground.pin(set(grant["cpus"]))
+        self._pin(receive(self.connection))
 
     def finished(self, record: dict[str, Any]) -> None:
         send(self.connection, {"says": "finished", "record": record})

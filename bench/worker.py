@@ -15,7 +15,6 @@ from typing import Any
 
 from backends.interface import Unsupported
 from backends.lenet import VARIANTS, initial_weights
-from bench import ground
 from bench.cases import Case
 from bench.data import Dataset, synthetic
 from bench.equivalence import CHECKPOINTS, compare_training
@@ -26,12 +25,11 @@ from bench.turns import die_with_parent
 
 @dataclass(frozen=True)
 class Order:
-    """One case and what it needs: data and a lesson that the harness prepared, CPUs to stay on, a slowdown."""
+    """One case and what it needs: data and a lesson that the harness prepared, a slowdown."""
 
     case: Case
     data: str = "synthetic"
     folder: str = ""
-    cpus: tuple[int, ...] = ()
     slowdown: Slowdown | None = None
     lesson: str = ""
 
@@ -39,11 +37,6 @@ class Order:
         if not self.folder:
             return synthetic(VARIANTS[self.case.variant].input_size if self.case.variant in VARIANTS else 1)
         return read_dataset(self.data, Path(self.folder))
-
-    def settle(self) -> None:
-        """Bind this process to its CPUs; thread pools that start later see only those."""
-        if self.cpus:
-            ground.pin(set(self.cpus))
 
 
 def write_order(path: Path, order: Order) -> None:
@@ -53,9 +46,7 @@ def write_order(path: Path, order: Order) -> None:
 def read_order(path: str) -> Order:
     fields = json.loads(Path(path).read_text(encoding="utf-8"))
     slowdown = Slowdown(**fields["slowdown"]) if fields["slowdown"] else None
-    return Order(
-        Case(**fields["case"]), fields["data"], fields["folder"], tuple(fields["cpus"]), slowdown, fields["lesson"]
-    )
+    return Order(Case(**fields["case"]), fields["data"], fields["folder"], slowdown, fields["lesson"])
 
 
 def verify(order: Order) -> dict[str, Any]:

@@ -23,6 +23,7 @@ MODES = (
     "dies_late",
     "mumbles",
     "noisy_import",
+    "not_eight",
 )
 
 BACKEND = """
@@ -40,7 +41,12 @@ peak_device_bytes = lambda: None
 class Trainer:
     def __init__(self, own, mode):
         self.own, self.mode, self.calls = own, mode, 0
-        self.put, self.stages, self.weights = own.put, own.stages, own.weights
+        self.stages, self.weights = own.stages, own.weights
+
+    def put(self, images, labels):
+        if self.mode == "not_eight" and images.shape[1] == 8:
+            raise MemoryError("eight are too many")
+        return self.own.put(images, labels)
 
     def train(self, chunk):
         self.calls += 1
@@ -72,7 +78,8 @@ def build(variant, weights, setup):
     if setup.mode == "garbage":
         from bench.turns import Turns
         time.sleep(1)  # the connection that this one takes the place of has arrived by now
-        Turns.connect().connection.send_bytes(b"\\xff garbage")
+        turns = Turns.connect(f"fake-garbage-{{variant.name}}-cpu-{{setup.precision}}-b128-t1")
+        turns.connection.send_bytes(b"\\xff garbage")
         time.sleep(3600)
     rate = setup.learning_rate * (2 if setup.mode == "wrong" else 1)
     inner = Setup("im2col", precision=setup.precision, learning_rate=rate)

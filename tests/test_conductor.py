@@ -1,16 +1,20 @@
-"""Groups, where not every process fits into memory, and which steps are timed."""
+"""Groups, where not every process fits into memory; which steps are timed; cases that share a process."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 
 from bench.cases import Case
-from bench.conductor import WARM_ROUNDS, groups
+from bench.conductor import WARM_ROUNDS, Conductor, Outcome, Plan, groups
+from bench.data import synthetic
+from tests import fake
 
 CASES = [replace(Case("numpy", f"mode{i}"), copy=copy) for i in range(8) for copy in ("base", "head")]
 
@@ -46,3 +50,41 @@ def test_what_stalls_every_tenth_step_is_seen_in_a_tenth_of_the_timed_ones(steps
 
 def test_with_one_untimed_round_always_it_would_be_seen_twice_as_often_or_never() -> None:
     assert {share_that_stalls((1,), 1, first) for first in (0, 1)} == {0.0, 0.2}
+
+
+def outcomes(folder: Path, mode: str, sizes: tuple[int, ...], told: list[str]) -> dict[int, Outcome]:
+    """One pass over a mode of the fake backend at several batch sizes, in one process as long as it lives."""
+    python = fake.install(folder)
+    cases = [Case("fake", mode, batch_size=size) for size in sizes]
+    dataset = synthetic(28)
+    np.save(folder / "images.npy", dataset.images)
+    np.save(folder / "labels.npy", dataset.labels)
+    plan = Plan(sweeps=4, case_seconds=0.2, one_process_per_mode=True)
+    interpreters = dict.fromkeys(cases, python)
+    conductor = Conductor(interpreters, "synthetic", {"lenet5": folder}, plan, random.Random(3), told.append)
+    found = conductor.run_pass(cases, 1)
+    assert sum(outcome.case.backend == "control" for outcome in found) == len(sizes), "each size has its control"
+    return {outcome.case.batch_size: outcome for outcome in found if outcome.case.backend == "fake"}
+
+
+def test_one_process_takes_all_sizes_of_a_mode_from_the_smallest_on(tmp_path: Path) -> None:
+    told: list[str] = []
+    found = outcomes(tmp_path, "good", (16, 4, 8), told)
+    assert [outcome.status for outcome in found.values()] == ["ok"] * 3
+    imported = [size for size, outcome in found.items() if outcome.record["import_s"] is not None]
+    assert imported == [4], "the framework was imported once, before the smallest"
+    sweeps = {size: {one.sweep for one in outcome.rounds} for size, outcome in found.items()}
+    assert max(sweeps[4]) < min(sweeps[8]) < max(sweeps[8]) < min(sweeps[16])
+    assert {one.images // one.steps for one in found[8].rounds} == {8}
+
+
+def test_a_size_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, "not_eight", (4, 8, 16), [])
+    assert {size: outcome.status for size, outcome in found.items()} == {4: "ok", 8: "failed", 16: "ok"}
+    assert found[8].reason == "MemoryError: eight are too many"
+    assert found[16].record["import_s"] is not None, "in a process of its own"
+
+
+def test_a_process_that_is_killed_at_every_size_is_started_for_every_size(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, "killed", (4, 8), [])
+    assert {outcome.reason.split(";")[0] for outcome in found.values()} == {"the worker was killed by SIGKILL"}

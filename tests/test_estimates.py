@@ -127,7 +127,8 @@ def test_words(interval: Interval, word: str) -> None:
 
 
 def test_drift_and_waiting() -> None:
-    assert drift(rounds([[0.02] * 3 + [0.025] * 3 + [0.03] * 3])) == pytest.approx(0.5)
+    assert drift(rounds([[0.02] * 5 + [0.025] * 5 + [0.03] * 5])) == pytest.approx(0.5)
+    assert drift(rounds([[0.02] * 4 + [0.025] * 4 + [0.03] * 4])) == 0
     assert drift(rounds([[0.02]])) == 0
     assert waited_share([replace(ONE, waited_seconds=0.005, cpu_seconds=0.014)], 1) == pytest.approx(0.25)
 
