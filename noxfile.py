@@ -71,6 +71,18 @@ def selfcheck(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def train(session: nox.Session) -> None:
+    """Train on real data, to an accuracy: curves, time to it, weights that every framework reads."""
+    lenet_bench(session, "train")
+
+
+@nox.session(venv_backend="none")
+def evaluate(session: nox.Session) -> None:
+    """What saved weights score on the test images, in every framework."""
+    lenet_bench(session, "evaluate")
+
+
+@nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """The whole test suite: the harness in its environment, conformance in every backend's."""
     harness = make(session, HARNESS)
@@ -112,7 +124,7 @@ def lenet_bench(session: nox.Session, command: str) -> None:
     arguments = [*session.posargs]
     harness = make(session, HARNESS)
     if "--help" not in arguments:
-        named = {name for value in known.backend for name in value.split(",")}
+        named = {name for value in known.backend for name in value.split(",")} - {"all"}
         devices = {name for value in known.device for name in value.split(",")} or {"cpu"}
         elsewhere, base_elsewhere = (
             {value.partition("=")[0] for value in v} for v in (known.python, known.base_python)

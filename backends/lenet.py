@@ -20,6 +20,7 @@ from typing import Any, Union
 import numpy as np
 
 CLASSES = 10
+INITIALISATIONS = ("xavier", "he", "paper")
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,34 @@ def initial_weights(variant: Variant, seed: int = 0) -> dict[str, np.ndarray]:
             bound = math.sqrt(6 / (math.prod(shape[2:]) * (shape[0] + shape[1])))
             bound *= 1.0 if name == f"{variant.layers[-1].name}.weight" else gain
         weights[name] = random.uniform(-bound, bound, shape).astype(np.float32)
+    return weights
+
+
+def drawn_weights(variant: Variant, initialisation: str, seed: int) -> dict[str, np.ndarray]:
+    """float32 weights to train from in earnest, biases zero but for `paper`.
+
+    `xavier`: uniform within sqrt(6 / (in + out)) (Glorot & Bengio 2010). `he`: normal with a standard
+    deviation of sqrt(2 / in) (He et al. 2015). `paper`: uniform within 2.4 / in, biases too (LeCun et al.
+    1998, appendix A). `in` and `out` count the inputs and outputs of one unit, kernel positions included.
+    """
+    random = np.random.default_rng(seed)
+    shapes = weight_shapes(variant)
+    weights = {}
+    for name, shape in shapes.items():
+        of = shapes[name.replace(".bias", ".weight")]
+        fan_in, fan_out = math.prod(of[1:]), of[0] * math.prod(of[2:])
+        if initialisation == "paper":
+            drawn = random.uniform(-2.4 / fan_in, 2.4 / fan_in, shape)
+        elif name.endswith(".bias"):
+            drawn = np.zeros(shape)
+        elif initialisation == "he":
+            drawn = random.normal(0, math.sqrt(2 / fan_in), shape)
+        elif initialisation == "xavier":
+            bound = math.sqrt(6 / (fan_in + fan_out))
+            drawn = random.uniform(-bound, bound, shape)
+        else:
+            raise ValueError(f"unknown initialisation {initialisation!r}; known are {', '.join(INITIALISATIONS)}")
+        weights[name] = drawn.astype(np.float32)
     return weights
 
 

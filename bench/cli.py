@@ -3,33 +3,48 @@ of the suite itself, 130 interrupted."""
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-import backends
 from backends import Entry
+from bench import cli_training, environments, results, summary, tables
 from bench import compare as comparing
-from bench import environments, ground, machine, results, summary, tables
 from bench import gate as gates
 from bench import run as runs
 from bench import selfcheck as selfchecks
 from bench.cases import Case, Selection, UsageError, expand, impossible, without_slow
 from bench.conductor import Plan
-from bench.data import NAMES
+from bench.options import (
+    AllowMissing,
+    Backends,
+    Data,
+    DataDir,
+    Deadline,
+    Devices,
+    Lanes,
+    Modes,
+    Precisions,
+    Pythons,
+    Results,
+    Variants,
+    known_backends,
+    lanes,
+    names,
+    refuse_unused,
+    select,
+    share,
+    swept,
+)
 from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict
 from bench.shapes import HELD, shape_rows
+from bench.terminal import DownloadBar, errors, only_run_here, output, warn_if_busy, working
 from bench.verdicts import conclusion
 from bench.verdicts import exit_code as exit_code_of
 from bench.verify import BATCH_SIZE, Answer, ask, equivalence_rows
@@ -41,37 +56,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One LeNet-5, every framework, proven equal, honestly timed.",
 )
-WIDTH_WITHOUT_TERMINAL = 160
+app.add_typer(cli_training.app)
 INTERNAL_ERROR = 70
 
-
-class Terminal(Console):
-    """A console whose reader may leave early (`| head`): that changes no exit code."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-# No markup: paths and the words of others have brackets of their own.
-output = Terminal(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, markup=False)
-errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-
-Backends = Annotated[list[str], typer.Option("--backend", help="only these backends; each must be able to run")]
-Modes = Annotated[list[str], typer.Option("--mode", help="only these modes")]
-Lanes = Annotated[list[str], typer.Option("--lane", help="tutorial, expert or all; where modes are named, all")]
-Variants = Annotated[list[str], typer.Option("--variant", help="variants of the network")]
-Devices = Annotated[list[str], typer.Option("--device", help="cpu or cuda")]
-Precisions = Annotated[list[str], typer.Option("--precision", help="float32, float64 or tf32")]
-Data = Annotated[str, typer.Option("--data", help=f"one of {', '.join(NAMES)}")]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="folder with IDX files, gzip or plain")]
-Pythons = Annotated[
-    list[str], typer.Option("--python", metavar="BACKEND=PATH", help="run a backend in this interpreter")
-]
-Results = Annotated[Path, typer.Option("--results", help="where run folders go")]
-Deadline = Annotated[float, typer.Option("--deadline", min=1, help="seconds that a process may take to get ready")]
-
-AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="a case that one side does not have is no failure")]
 
 # A table of pairs is as wide as it is long.
 MOST_COMPARED = 12
@@ -79,8 +66,8 @@ MINUTES = 5.0
 QUICK_PASSES, QUICK_MINUTES = 2, 1.4
 QUICK_PLAN = Plan(sweeps=15, case_seconds=1.5, fewest_rounds=2)
 SWEEP_MINUTES = 15.0
-SWEEP_PLAN = Plan(sweeps=12, case_seconds=0.5, fewest_rounds=2, one_process_per_mode=True)
-SWEPT_BATCHES = (1, 4, 16, 64, 128, 256, 1024, 4096)
+# Twenty processes, each of which has held up to 1.7 GiB, were never seen to hold more than 5 together.
+SWEEP_PLAN = Plan(sweeps=12, case_seconds=0.5, fewest_rounds=2, process_bytes=3 << 28, one_process_per_mode=True)
 
 
 @app.command()
@@ -380,12 +367,6 @@ def gate(
     tell(verdicts, notes, allow_missing)
 
 
-def warn_if_busy() -> None:
-    """A line for every reason to expect wide intervals."""
-    for line in machine.busy():
-        output.print(line, style="yellow", highlight=False, soft_wrap=True)
-
-
 def tell(verdicts: list[Verdict], notes: list[str], allow_missing: bool) -> None:
     """The table of verdicts, one line that concludes, and the exit code."""
     output.print(tables.verdict_table(verdicts))
@@ -441,137 +422,6 @@ def ask_environment(
     possible = [answer.case for answer in answers if not answer.reason]
     found = ask(verb, here.python, possible, deadline) if possible else []
     return [answer for answer in answers if answer.reason] + found
-
-
-def known_backends(interpreters: dict[str, Path]) -> dict[str, Entry]:
-    """The registry here, and what the named interpreters register beside it."""
-    try:
-        registry = backends.registry()
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    for name, path in interpreters.items():
-        if name not in registry:
-            registry[name] = environments.registered_at(path, name)
-    return registry
-
-
-def select(
-    backend: list[str],
-    mode: list[str],
-    lane: list[str],
-    variant: list[str],
-    device: list[str],
-    precision: list[str],
-    batch: list[str],
-    threads: list[str],
-) -> Selection:
-    """What the options of a command that times ask for; the tutorial lane, where neither modes nor lanes are named."""
-    return Selection(
-        names(backend),
-        names(mode),
-        names(variant),
-        names(device),
-        names(precision),
-        numbers("--batch", batch),
-        numbers("--threads", threads),
-        lanes=lanes(lane or ["all" if mode else "tutorial"]),
-    )
-
-
-def swept(selection: Selection, axis: str) -> Selection:
-    """The selection at every batch size, or with every power of two of threads and all CPUs. Raises UsageError."""
-    if axis == "batch":
-        return replace(selection, batch_sizes=SWEPT_BATCHES)
-    if axis == "threads":
-        cpus = len(ground.allowed_cpus())
-        powers = (2**exponent for exponent in range(cpus.bit_length()))
-        return replace(selection, threads=tuple(dict.fromkeys([*(n for n in powers if n <= cpus), cpus])))
-    raise UsageError(f"--sweep {axis!r} is neither batch nor threads")
-
-
-def lanes(values: list[str]) -> tuple[str, ...]:
-    """The lanes of `--lane`; `all` is every one, as is none."""
-    return () if "all" in names(values) else names(values)
-
-
-def refuse_unused(interpreters: Collection[str], cases: Collection[Case]) -> None:
-    """An interpreter that is named and then not asked would be a measurement of something else. Raises UsageError."""
-    for name in interpreters:
-        if all(case.backend != name for case in cases):
-            raise UsageError(
-                f"an interpreter is named for {name}, which is not among the backends; add --backend {name}"
-            )
-
-
-def names(values: list[str]) -> tuple[str, ...]:
-    """`a,b` and `c` as a, b, c; each once. Raises UsageError where an option was given nothing."""
-    for value in values:
-        if not value.strip(" ,"):
-            raise UsageError(f"{value!r} names nothing; leave the option out for everything")
-    return tuple(dict.fromkeys(name.strip() for value in values for name in value.split(",") if name.strip()))
-
-
-def numbers(option: str, values: list[str]) -> tuple[int, ...]:
-    found = []
-    for name in names(values):
-        try:
-            found.append(int(name))
-        except ValueError as error:
-            raise UsageError(f"{option} {name!r} is not a whole number") from error
-    return tuple(found)
-
-
-def share(option: str, value: str) -> float:
-    """`3%` or `0.03` as 0.03."""
-    try:
-        found = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
-    except ValueError as error:
-        raise UsageError(f"{option} {value!r} is not a share such as 3%") from error
-    if not 0 < found < 1:
-        raise UsageError(f"{option} {value!r} is not between 0 and 100 %")
-    return found
-
-
-@contextmanager
-def only_run_here() -> Iterator[None]:
-    """Two runs at once would measure each other: the second says so and leaves."""
-    other = machine.claim()
-    if other:
-        raise UsageError(f"another run, process {other}, is measuring on this machine; wait until it has ended")
-    try:
-        yield
-    finally:
-        machine.release()
-
-
-@contextmanager
-def working() -> Iterator[Callable[[str], None]]:
-    """A line of progress that keeps changing on a terminal; elsewhere, lines, but not one for every sweep."""
-    if output.is_terminal:
-        with output.status("starting") as status:
-            yield lambda text: status.update(text)
-    else:
-        yield lambda text: None if "sweep" in text else output.print(text, highlight=False, soft_wrap=True)
-
-
-class DownloadBar:
-    """A progress bar for one file, in the form that pooch calls: total, update, reset, close."""
-
-    def __init__(self, name: str) -> None:
-        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-        self.progress = Progress(*columns, console=output)
-        self.task = self.progress.add_task(name, total=None)
-        self.total = 0
-        self.progress.start()
-
-    def update(self, count: int) -> None:
-        self.progress.update(self.task, advance=count, total=self.total or None)
-
-    def reset(self) -> None:
-        self.progress.reset(self.task)
-
-    def close(self) -> None:
-        self.progress.stop()
 
 
 def main() -> None:

@@ -50,6 +50,9 @@ SHARE_OF_MEMORY = 0.8
 # One of these, drawn for every turn, is how many untimed rounds come before the timed one. Were it always one, timed
 # rounds would be every other one, and what happens in every tenth step would fall on all of them or on none.
 WARM_ROUNDS = (1, 1, 2)
+# A sweep leaves out batches larger than the first whose step takes longer: each is some 20 steps, with all proofs.
+LONGEST_SWEPT_SECONDS = 1.0
+LEFT_OUT = "left out"
 NETWORK = Path(lenet.__file__).read_bytes()
 
 
@@ -92,7 +95,7 @@ class Worker:
         self.case, self.process, self.log, self.cpus = case, process, log, cpus
         self.started = time.monotonic()
         self.connection: Connection | None = None
-        self.round_seconds = 0.0
+        self.start_seconds = self.round_seconds = 0.0
         self.turns: list[dict[str, Any]] = []
         self.outcome: Outcome | None = None
 
@@ -181,10 +184,26 @@ class Place:
 
     def living(self, case: Case) -> tuple[subprocess.Popen[bytes], Path] | None:
         """The process in whose queue the case stands, and its log; None where it has not begun, or has ended."""
-        for worker in self.workers:
-            if case in self.queues.get(worker.case, [])[1:] and worker.process.poll() is None:
-                return worker.process, worker.log
-        return None
+        living = (worker for worker in self.before(case) if worker.process.poll() is None)
+        return next(((worker.process, worker.log) for worker in living), None)
+
+    def before(self, case: Case) -> list[Worker]:
+        """Those that had smaller batches of this case's mode."""
+        return [worker for worker in self.workers if case in self.queues.get(worker.case, [])[1:]]
+
+    def took(self, case: Case) -> float:
+        """How long the smaller batches took to get ready, in seconds."""
+        return sum(worker.start_seconds for worker in self.before(case))
+
+    def too_long(self, case: Case) -> str:
+        """Why a sweep goes no further than the batches before; empty where it does."""
+        for worker in self.before(case):
+            if worker.outcome is not None and worker.outcome.status == "ok":
+                step = worker.round_seconds / worker.outcome.record["steps"]
+                if step > LONGEST_SWEPT_SECONDS:
+                    size = worker.case.batch_size
+                    return f"left out of the sweep: a step took {step:.1f} s with a batch of {size} already"
+        return ""
 
     def welcome(self, starting: Sequence[Worker]) -> None:
         """Those of them that have announced themselves may begin, on the CPUs that are free for them."""
@@ -245,9 +264,12 @@ class Conductor:
         with tempfile.TemporaryDirectory(prefix="lenet-bench-") as scratch, listening() as (address, token, arrivals):
             place = Place(Path(scratch), address, token, arrivals)
             try:
+                place.queues = {case: own[own.index(case) :] for own in queues.values() for case in own}
                 for stage in itertools.zip_longest(*queues.values()):
                     cases = [case for case in stage if case is not None]
-                    place.queues = {case: own[own.index(case) :] for own in queues.values() for case in own}
+                    left_out = {case: reason for case in cases if (reason := place.too_long(case))}
+                    outcomes += [Outcome(case, "unavailable", left_out[case], LEFT_OUT) for case in left_out]
+                    cases = [case for case in cases if case not in left_out]
                     outcomes += self._run_stage([*cases, *controls_for(cases)], place, number)
             finally:
                 for worker in place.workers:
@@ -265,7 +287,8 @@ class Conductor:
 
     def _start_all(self, cases: Sequence[Case], place: Place) -> None:
         """Start every case, as many at once as the CPUs allow, until each is ready or has failed."""
-        waiting = self.random.sample(cases, len(cases))
+        # In random order; in a sweep those first that take long, so that no CPU waits for the last of them.
+        waiting = sorted(self.random.sample(cases, len(cases)), key=place.took, reverse=True)
         starting: list[Worker] = []
         started = 0
         while waiting or starting:
@@ -283,6 +306,7 @@ class Conductor:
             for worker in starting:
                 if worker.connection in readable:
                     worker.round_seconds = float(worker.hear("ready", 0).get("seconds", 0))
+                    worker.start_seconds = time.monotonic() - worker.started
                 elif worker.connection is None and worker.process.poll() is not None:
                     worker.end("failed", f"{worker.how_it_ended()}; {last_words(worker.log)}")
                 elif time.monotonic() - worker.started > self.plan.deadline_seconds:

@@ -256,6 +256,75 @@ class Shape:
     verdict: str
 
 
+@dataclass(frozen=True)
+class Curve:
+    """curves.csv: one look at the test images during a training."""
+
+    case: str
+    seed: int
+    epoch: float
+    steps: int
+    learning_rate: float
+    seconds: float
+    train_loss: float
+    test_loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Loss:
+    """losses.csv: the mean loss of one batch, before its step."""
+
+    case: str
+    seed: int
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """accuracy.csv: one case of a training run, the median over its seeds."""
+
+    run_id: str
+    utc: str
+    host: str
+    cpu: str
+    gpu: str
+    os: str
+    commit: str
+    dirty: str
+    backend: str
+    version: str
+    lane: str
+    mode: str
+    variant: str
+    device: str
+    precision: str
+    batch_size: int
+    threads: int
+    data: str
+    initialisation: str
+    normalisation: str
+    learning_rate: float
+    schedule: str
+    epochs: int
+    seeds: str
+    parameters: int
+    final_accuracy: float | None
+    best_accuracy: float | None
+    seconds_to_985: float | None
+    seconds_to_990: float | None
+    train_seconds: float | None
+    images_per_s: float | None
+    peak_rss_mb: float | None
+    losses_apart: float | None
+    losses_tolerance: float | None
+    agreement: str
+    flags: str
+    status: str
+    reason: str
+
+
 FILES: dict[type[Any], str] = {
     Round: "rounds.csv",
     Process: "processes.csv",
@@ -266,6 +335,9 @@ FILES: dict[type[Any], str] = {
     SelfCheck: "selfcheck.csv",
     Equivalence: "equivalence.csv",
     Shape: "shapes.csv",
+    Curve: "curves.csv",
+    Loss: "losses.csv",
+    Accuracy: "accuracy.csv",
 }
 
 

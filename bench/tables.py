@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cases import Case
-from bench.results import Comparison, Equivalence, Overhead, SelfCheck, Shape, Throughput, Verdict
+from bench.evaluate import Evaluation
+from bench.results import Accuracy, Comparison, Equivalence, Overhead, SelfCheck, Shape, Throughput, Verdict
 from bench.shapes import HELD, size
 from bench.summary import HEADINGS, cells
 
@@ -224,3 +225,92 @@ def number(value: float | None, digits: int) -> str:
 
 def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{low:,.0f} - {high:,.0f}"
+
+
+ACCURACY_HEADINGS = (
+    "backend",
+    "mode",
+    "variant",
+    "parameters",
+    "final accuracy",
+    "best",
+    "s to 98.5 %",
+    "s to 99 %",
+    "images/s",
+    "peak MiB",
+)
+
+
+def accuracy_cells(row: Accuracy) -> list[str]:
+    """A row of the table of architectures; medians over the seeds."""
+    return [
+        f"{row.backend} {row.version}".strip(),
+        row.mode,
+        row.variant,
+        f"{row.parameters:,}",
+        percent(row.final_accuracy),
+        percent(row.best_accuracy),
+        number(row.seconds_to_985, 1),
+        number(row.seconds_to_990, 1),
+        number(row.images_per_s, 0),
+        number(row.peak_rss_mb, 0),
+    ]
+
+
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f} %"
+
+
+def accuracy_title(row: Accuracy) -> str:
+    """What all rows of a run have in common."""
+    seeds = f"seed {row.seeds}" if len(row.seeds.split()) == 1 else f"median of seeds {row.seeds}"
+    return (
+        f"{row.data}, {row.epochs} epochs, batch {row.batch_size}, learning rate {row.learning_rate:g} {row.schedule}, "
+        f"{row.initialisation}, {row.normalisation}, {row.threads} thread{'s' if row.threads > 1 else ''}, {seeds}"
+    )
+
+
+def accuracy_table(rows: Sequence[Accuracy]) -> Table:
+    """Accuracy and time to it: seconds are those of training steps, without looks at the test images."""
+    titles = dict.fromkeys(accuracy_title(row) for row in rows)
+    table = Table(title="Training: " + "; ".join(titles))
+    for index, column in enumerate((*ACCURACY_HEADINGS, "losses apart", "status")):
+        table.add_column(column, justify="left" if index < 3 or column == "status" else "right")
+    for row in rows:
+        apart = "" if row.losses_apart is None else f"{row.losses_apart:.1g}"
+        words = row.agreement if row.agreement == "differs" else row.status
+        table.add_row(*accuracy_cells(row), apart, Text(words, style=STYLES.get(words, "")))
+    return table
+
+
+def accuracy_markdown(rows: Sequence[Accuracy]) -> str:
+    """The same for a README."""
+    lines = [f"| {' | '.join(ACCURACY_HEADINGS)} |", f"|---|---|---|{'---:|' * (len(ACCURACY_HEADINGS) - 3)}"]
+    lines += [f"| {' | '.join(accuracy_cells(row))} |" for row in rows]
+    return "\n".join([*lines, "", "; ".join(dict.fromkeys(accuracy_title(row) for row in rows)) + "."])
+
+
+def evaluation_table(found: Sequence[Evaluation], name: str) -> Table:
+    """What each framework makes of the same weights, beside the float64 reference."""
+    table = Table(title=f"The same weights in every framework: test images of {name}")
+    for column in (
+        "backend",
+        "mode",
+        "accuracy",
+        "right",
+        "predicted otherwise than the reference",
+        "ties",
+        "logits off",
+    ):
+        table.add_column(column, justify="left" if column in ("backend", "mode") else "right")
+    table.add_column("status")
+    for one in found:
+        words = one.status if one.status != "ok" else "ok" if one.held else "differs"
+        cells = [f"{one.case.backend} {one.version}".strip(), one.case.mode]
+        if one.status == "ok":
+            right = f"{one.right:,} of {one.images:,}"
+            cells += [f"{one.right / one.images:.2%}", right, str(one.differ), str(one.ties), f"{one.worst:.1g}"]
+        else:
+            cells += [""] * 5
+        table.add_row(*cells, Text(words, style=STYLES.get(words, "")))
+    return table

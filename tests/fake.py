@@ -24,6 +24,8 @@ MODES = (
     "mumbles",
     "noisy_import",
     "not_eight",
+    "blind",
+    "tires",
 )
 
 BACKEND = """
@@ -46,7 +48,8 @@ class Trainer:
     def put(self, images, labels):
         if self.mode == "not_eight" and images.shape[1] == 8:
             raise MemoryError("eight are too many")
-        return self.own.put(images, labels)
+        self.size = images.shape[1]
+        return self.own.put(images[..., ::-1, :] if self.mode == "blind" else images, labels)
 
     def train(self, chunk):
         self.calls += 1
@@ -57,6 +60,8 @@ class Trainer:
             print("a last cry", file=sys.stderr)
             sys.stderr.flush()
             os._exit(7)
+        if self.mode == "tires" and self.size == 8:
+            time.sleep(1.1 * len(pending))
         if self.mode == "mumbles":
             raise ValueError("cannot open b\\udcff\\x1b[31m")
         if self.mode == "hang":

@@ -1,0 +1,93 @@
+"""Weights on disk: canonical `.npz` files that every backend reads, whichever wrote them.
+
+One array per weight under its canonical name (see `backends/lenet.py`), and under `about` a JSON object
+that says which network it is and how it came about. Whatever else an array is called, it is no weight.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.lenet import VARIANTS, Variant, weight_shapes
+from bench.cases import UsageError
+
+ABOUT = "about"
+
+
+class CheckpointError(UsageError):
+    """A weights file that cannot be used; exit code 2."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`weights` by canonical name; `about` names at least the `variant`; `history` is arrays kept beside them."""
+
+    weights: dict[str, np.ndarray]
+    about: dict[str, Any]
+    history: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def variant(self) -> Variant:
+        return VARIANTS[self.about["variant"]]
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Replace the file whole: a kill leaves the old one or the new one. Raises OSError."""
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {ABOUT: np.array(json.dumps(checkpoint.about)), **checkpoint.history, **checkpoint.weights}
+    np.savez(content, **arrays)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "wb") as file:
+            file.write(content.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load(path: Path) -> Checkpoint:
+    """The checkpoint of a file. Raises CheckpointError with one line for what is none, or is another network's."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: is no weights file that can be read ({reason})") from error
+    try:
+        about = json.loads(str(arrays.pop(ABOUT)))
+        variant = VARIANTS[about["variant"]]
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: does not say which network its weights are of") from error
+    weights = {}
+    for name, shape in weight_shapes(variant).items():
+        if name not in arrays:
+            raise CheckpointError(f"{path}: has no {name}, which {variant.name} needs")
+        value = weights[name] = arrays.pop(name)
+        if value.shape != shape or value.dtype.kind != "f":
+            raise CheckpointError(f"{path}: {name} is {value.dtype} {value.shape}, not numbers of {shape}")
+        if not np.isfinite(value).all():
+            raise CheckpointError(f"{path}: {name} holds values that are no finite numbers")
+    foreign = sorted(name for name in arrays if "." in name)
+    if foreign:
+        raise CheckpointError(f"{path}: {foreign[0]} is no weight of {variant.name}")
+    return Checkpoint(weights, about, arrays)
+
+
+def same_network(about: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two checkpoints are of one training: everything but how far it has come."""
+    return {**about, "progress": None} == {**other, "progress": None}

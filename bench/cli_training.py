@@ -1,0 +1,254 @@
+"""The commands that train in earnest: `train`, `evaluate`, and `accuracy`, the table of a training run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from backends.lenet import INITIALISATIONS, VARIANTS
+from bench import checkpoints, environments, results, tables
+from bench import train as trainings
+from bench.cases import Selection, UsageError, expand, without_slow
+from bench.data import NAMES
+from bench.evaluate import evaluate as evaluated
+from bench.options import DataDir, Deadline, Modes, Pythons, Results, known_backends, names, refuse_unused
+from bench.results import Accuracy
+from bench.selfcheck import cases as representative
+from bench.terminal import DownloadBar, only_run_here, output, warn_if_busy
+from bench.training import NORMALISATIONS, SCHEDULES, Course
+
+app = typer.Typer()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained where the command line does not say otherwise."""
+
+    variant: str = "lenet5"
+    data: str = "mnist"
+    epochs: int = 10
+    batch: int = 128
+    rate: float = 0.1
+    schedule: str = "constant"
+    initialisation: str = "xavier"
+    normalisation: str = "unit"
+    seeds: int = 1
+    looks: int = 1
+
+
+RECIPES = {
+    "": Recipe(),
+    # Zhang et al., Dive into Deep Learning, 7.6.2.
+    "d2l": Recipe(data="fashion-mnist"),
+    "mnist": Recipe(variant="modern", epochs=6, batch=64, normalisation="standard", schedule="step", seeds=3, looks=4),
+}
+
+Chosen = Annotated[list[str], typer.Option("--backend", help="these backends, or all; each named must be able to run")]
+
+
+@app.command()
+def train(
+    backend: Chosen = [],
+    mode: Modes = [],
+    variant: Annotated[list[str], typer.Option("--variant", help=f"of {', '.join(VARIANTS)}")] = [],
+    recipe: Annotated[str, typer.Option("--recipe", help="d2l or mnist; other options change it")] = "",
+    data: Annotated[str | None, typer.Option("--data", help=f"one of {', '.join(NAMES)}")] = None,
+    data_dir: DataDir = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=10_000)] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="images per step")] = None,
+    rate: Annotated[float | None, typer.Option("--learning-rate", min=0)] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help=", ".join(SCHEDULES))] = None,
+    initialisation: Annotated[str | None, typer.Option("--init", help=", ".join(INITIALISATIONS))] = None,
+    normalisation: Annotated[str | None, typer.Option("--normalise", help=", ".join(NORMALISATIONS))] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="how many trainings of each case")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="of the first: of its weights and of its order")] = 0,
+    looks: Annotated[int | None, typer.Option("--looks", min=1, help="at the test images, per epoch")] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda")] = "cpu",
+    precision: Annotated[str, typer.Option("--precision", help="float32, float64 or tf32")] = "float32",
+    python: Pythons = [],
+    results_folder: Results = Path("results"),
+    deadline: Deadline = 300,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="go on with an interrupted run")
+    ] = None,
+) -> None:
+    """Train on real data: the same weights and batches in every framework; curves, time to accuracy, saved weights."""
+    run: trainings.TrainingRun | None = None
+    if resume is not None:
+        run = trainings.resume(resume, known_backends)
+        request, registry = run.request, run.registry
+    else:
+        base = chosen(
+            recipe,
+            data=data,
+            epochs=epochs,
+            batch=batch,
+            rate=rate,
+            schedule=schedule,
+            initialisation=initialisation,
+            normalisation=normalisation,
+            seeds=seeds,
+            looks=looks,
+        )
+        interpreters = environments.parse_interpreters(python)
+        registry = known_backends(interpreters)
+        asked = () if "all" in backend else names(backend)
+        selection = Selection(
+            asked,
+            names(mode),
+            names(variant) or (base.variant,),
+            (device,),
+            (precision,),
+            (base.batch,),
+            (threads,),
+            lanes=() if mode else ("tutorial",),
+        )
+        every = without_slow(expand(selection, registry), registry, selection.modes)
+        cases = [one for name in selection.variants for one in representative(of(every, name), selection.modes)]
+        refuse_unused(interpreters, cases)
+        courses = tuple(
+            Course(case, base.data, one, base.epochs, base.rate, base.schedule, base.initialisation,
+                   base.normalisation, base.looks)
+            for case in cases
+            for one in range(seed, seed + base.seeds)
+        )  # fmt: skip
+        named = frozenset({*asked, *interpreters})
+        command = " ".join(["lenet-bench", *sys.argv[1:]])
+        request = trainings.Request(courses, named, data_dir, interpreters, deadline, command)
+    with only_run_here(), trainings.prepared(request.courses, request.data_dir, DownloadBar) as folders:
+        run = run or trainings.start(request, results_folder, registry)
+        warn_if_busy()
+        try:
+            with bars() as tell:
+                rows = trainings.carry_out(run, folders, tell)
+        except KeyboardInterrupt:
+            run.write()
+            told = f"interrupted; go on with --resume {run.folder}"
+            output.print(told, highlight=False, soft_wrap=True)
+            raise typer.Exit(130) from None
+    show(rows)
+    output.print(
+        f"run folder {run.folder}; its weights are in {run.folder / 'weights'}", highlight=False, soft_wrap=True
+    )
+    raise typer.Exit(trainings.exit_code(run, rows))
+
+
+def chosen(recipe: str, **options: Any) -> Recipe:
+    """A recipe with what the command line says otherwise. Raises UsageError."""
+    if recipe not in RECIPES:
+        raise UsageError(f"unknown recipe {recipe!r}; known are {', '.join(filter(None, RECIPES))}")
+    found = replace(RECIPES[recipe], **{name: value for name, value in options.items() if value is not None})
+    for what, value, known in (
+        ("schedule", found.schedule, SCHEDULES),
+        ("initialisation", found.initialisation, INITIALISATIONS),
+        ("normalisation", found.normalisation, NORMALISATIONS),
+        ("data set", found.data, NAMES),
+    ):
+        if value not in known:
+            raise UsageError(f"unknown {what} {value!r}; known are {', '.join(known)}")
+    if not found.rate > 0:
+        raise UsageError("a --learning-rate of 0 trains nothing")
+    return found
+
+
+def of(cases: list[Any], variant: str) -> list[Any]:
+    return [case for case in cases if case.variant == variant]
+
+
+@contextmanager
+def bars() -> Iterator[trainings.Tell]:
+    """A progress bar for each training on a terminal; elsewhere, a line for every look at the test images."""
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn()
+    progress = Progress(*columns, console=output, disable=not output.is_terminal)
+    tasks: dict[str, TaskID] = {}
+    said: dict[str, dict[str, Any]] = {}
+
+    def tell(course: Course, message: dict[str, Any]) -> None:
+        state = said.setdefault(course.id, {"accuracy": None})
+        state.update(message)
+        told = f"loss {state.get('loss', 0):.4f}"
+        if state["accuracy"] is not None:
+            told += f", accuracy {state['accuracy']:.2%}"
+        if course.id not in tasks:
+            name = f"{course.case.backend} {course.case.mode} {course.case.variant}, seed {course.seed}"
+            tasks[course.id] = progress.add_task(name, total=message.get("steps"), told="")
+        progress.update(tasks[course.id], completed=state.get("done", 0), total=state.get("steps"), told=told)
+        if message["says"] == "tried" and not output.is_terminal:
+            output.print(f"{course.id}: step {state.get('done', 0)}, {told}", highlight=False, soft_wrap=True)
+
+    with progress:
+        yield tell
+
+
+def show(rows: list[Accuracy]) -> None:
+    output.print(tables.accuracy_table(rows))
+    for row in rows:
+        if row.status != "ok":
+            line = f"{row.backend} {row.mode} {row.variant}: {row.status}: {row.reason}"
+            output.print(line, style="yellow", highlight=False, soft_wrap=True)
+        if row.agreement == "differs":
+            line = (
+                f"{row.backend} {row.mode} {row.variant}: its losses of the first epoch are up to "
+                f"{row.losses_apart:.2g} from the median of all, where {row.losses_tolerance:.2g} passes"
+            )
+            output.print(line, style="red", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def accuracy(
+    run: Annotated[list[Path], typer.Argument(help="folders of training runs")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="as a table for a README")] = False,
+) -> None:
+    """The table of training runs: architectures, accuracy, and time to it."""
+    rows = [row for folder in run for row in results.read_rows(folder, Accuracy)]
+    if markdown:
+        print(tables.accuracy_markdown(rows))
+    else:
+        show(rows)
+
+
+@app.command()
+def evaluate(
+    weights: Annotated[Path, typer.Argument(help="a .npz file that `train` saved")],
+    backend: Chosen = [],
+    mode: Modes = [],
+    data: Annotated[str | None, typer.Option("--data", help="where not what it was trained on")] = None,
+    data_dir: DataDir = None,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda")] = "cpu",
+    precision: Annotated[str, typer.Option("--precision", help="float32, float64 or tf32")] = "float32",
+    python: Pythons = [],
+    deadline: Deadline = 300,
+) -> None:
+    """What saved weights score on the test images in every framework, and whether all predict the same."""
+    at = checkpoints.load(weights)
+    course = at.about.get("course") or {}
+    interpreters = environments.parse_interpreters(python)
+    registry = known_backends(interpreters)
+    asked = () if "all" in backend else names(backend)
+    selection = Selection(
+        asked, names(mode), (at.variant.name,), (device,), (precision,), lanes=() if mode else ("tutorial",)
+    )
+    cases = representative(without_slow(expand(selection, registry), registry, selection.modes), selection.modes)
+    refuse_unused(interpreters, cases)
+    name = data or course.get("data", "mnist")
+    if name not in NAMES:
+        raise UsageError(f"unknown data set {name!r}; known are {', '.join(NAMES)}")
+    images = trainings.load_images(name, at.variant.name, course.get("normalisation", "unit"), data_dir)
+    found = evaluated(weights, at, cases, images, registry, interpreters, deadline)
+    output.print(tables.evaluation_table(found, name))
+    for one in found:
+        if one.status != "ok":
+            line = f"{one.case.backend} {one.case.mode}: {one.status}: {one.reason}"
+            output.print(line, style="yellow", highlight=False, soft_wrap=True)
+    if any(one.status == "ok" and not one.held for one in found):
+        raise typer.Exit(1)
+    missing = [one for one in found if one.status != "ok"]
+    raise typer.Exit(4 if any(one.status == "failed" or one.case.backend in asked for one in missing) else 0)

@@ -1,0 +1,123 @@
+"""Options that several commands have, and what their values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import backends
+from backends import Entry
+from bench import environments, ground
+from bench.cases import Case, Selection, UsageError
+from bench.data import NAMES
+
+SWEPT_BATCHES = (1, 4, 16, 64, 128, 256, 1024, 4096)
+
+Backends = Annotated[list[str], typer.Option("--backend", help="only these backends; each must be able to run")]
+Modes = Annotated[list[str], typer.Option("--mode", help="only these modes")]
+Lanes = Annotated[list[str], typer.Option("--lane", help="tutorial, expert or all; where modes are named, all")]
+Variants = Annotated[list[str], typer.Option("--variant", help="variants of the network")]
+Devices = Annotated[list[str], typer.Option("--device", help="cpu or cuda")]
+Precisions = Annotated[list[str], typer.Option("--precision", help="float32, float64 or tf32")]
+Data = Annotated[str, typer.Option("--data", help=f"one of {', '.join(NAMES)}")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="folder with IDX files, gzip or plain")]
+Pythons = Annotated[
+    list[str], typer.Option("--python", metavar="BACKEND=PATH", help="run a backend in this interpreter")
+]
+Results = Annotated[Path, typer.Option("--results", help="where run folders go")]
+Deadline = Annotated[float, typer.Option("--deadline", min=1, help="seconds that a process may take to get ready")]
+
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="a case that one side does not have is no failure")]
+
+
+def known_backends(interpreters: dict[str, Path]) -> dict[str, Entry]:
+    """The registry here, and what the named interpreters register beside it."""
+    try:
+        registry = backends.registry()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for name, path in interpreters.items():
+        if name not in registry:
+            registry[name] = environments.registered_at(path, name)
+    return registry
+
+
+def select(
+    backend: list[str],
+    mode: list[str],
+    lane: list[str],
+    variant: list[str],
+    device: list[str],
+    precision: list[str],
+    batch: list[str],
+    threads: list[str],
+) -> Selection:
+    """What the options of a command that times ask for; the tutorial lane, where neither modes nor lanes are named."""
+    return Selection(
+        names(backend),
+        names(mode),
+        names(variant),
+        names(device),
+        names(precision),
+        numbers("--batch", batch),
+        numbers("--threads", threads),
+        lanes=lanes(lane or ["all" if mode else "tutorial"]),
+    )
+
+
+def swept(selection: Selection, axis: str) -> Selection:
+    """The selection at every batch size, or with every power of two of threads and all CPUs. Raises UsageError."""
+    if axis == "batch":
+        return replace(selection, batch_sizes=SWEPT_BATCHES)
+    if axis == "threads":
+        cpus = len(ground.allowed_cpus())
+        powers = (2**exponent for exponent in range(cpus.bit_length()))
+        return replace(selection, threads=tuple(dict.fromkeys([*(n for n in powers if n <= cpus), cpus])))
+    raise UsageError(f"--sweep {axis!r} is neither batch nor threads")
+
+
+def lanes(values: list[str]) -> tuple[str, ...]:
+    """The lanes of `--lane`; `all` is every one, as is none."""
+    return () if "all" in names(values) else names(values)
+
+
+def refuse_unused(interpreters: Collection[str], cases: Collection[Case]) -> None:
+    """An interpreter that is named and then not asked would be a measurement of something else. Raises UsageError."""
+    for name in interpreters:
+        if all(case.backend != name for case in cases):
+            raise UsageError(
+                f"an interpreter is named for {name}, which is not among the backends; add --backend {name}"
+            )
+
+
+def names(values: list[str]) -> tuple[str, ...]:
+    """`a,b` and `c` as a, b, c; each once. Raises UsageError where an option was given nothing."""
+    for value in values:
+        if not value.strip(" ,"):
+            raise UsageError(f"{value!r} names nothing; leave the option out for everything")
+    return tuple(dict.fromkeys(name.strip() for value in values for name in value.split(",") if name.strip()))
+
+
+def numbers(option: str, values: list[str]) -> tuple[int, ...]:
+    found = []
+    for name in names(values):
+        try:
+            found.append(int(name))
+        except ValueError as error:
+            raise UsageError(f"{option} {name!r} is not a whole number") from error
+    return tuple(found)
+
+
+def share(option: str, value: str) -> float:
+    """`3%` or `0.03` as 0.03."""
+    try:
+        found = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError as error:
+        raise UsageError(f"{option} {value!r} is not a share such as 3%") from error
+    if not 0 < found < 1:
+        raise UsageError(f"{option} {value!r} is not between 0 and 100 %")
+    return found

@@ -1,0 +1,77 @@
+"""What a person sees: the two consoles, progress while something is measured, and the one run at a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bench import machine
+from bench.cases import UsageError
+
+WIDTH_WITHOUT_TERMINAL = 160
+
+
+class Terminal(Console):
+    """A console whose reader may leave early (`| head`): that changes no exit code."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# No markup: paths and the words of others have brackets of their own.
+output = Terminal(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, markup=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+def warn_if_busy() -> None:
+    """A line for every reason to expect wide intervals."""
+    for line in machine.busy():
+        output.print(line, style="yellow", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def only_run_here() -> Iterator[None]:
+    """Two runs at once would measure each other: the second says so and leaves."""
+    other = machine.claim()
+    if other:
+        raise UsageError(f"another run, process {other}, is measuring on this machine; wait until it has ended")
+    try:
+        yield
+    finally:
+        machine.release()
+
+
+@contextmanager
+def working() -> Iterator[Callable[[str], None]]:
+    """A line of progress that keeps changing on a terminal; elsewhere, lines, but not one for every sweep."""
+    if output.is_terminal:
+        with output.status("starting") as status:
+            yield lambda text: status.update(text)
+    else:
+        yield lambda text: None if "sweep" in text else output.print(text, highlight=False, soft_wrap=True)
+
+
+class DownloadBar:
+    """A progress bar for one file, in the form that pooch calls: total, update, reset, close."""
+
+    def __init__(self, name: str) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+        self.progress = Progress(*columns, console=output)
+        self.task = self.progress.add_task(name, total=None)
+        self.total = 0
+        self.progress.start()
+
+    def update(self, count: int) -> None:
+        self.progress.update(self.task, advance=count, total=self.total or None)
+
+    def reset(self) -> None:
+        self.progress.reset(self.task)
+
+    def close(self) -> None:
+        self.progress.stop()

@@ -1,0 +1,388 @@
+"""A training run: several cases and seeds, one after the other, into a run folder, `lenet-bench train`.
+
+Each training is a process of its own (`training.py`) that keeps its checkpoints in the run folder. All
+tables are made from those, so that a run that was killed at any moment can be resumed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends import Entry
+from backends.lenet import VARIANTS, parameters
+from bench import checkpoints, data, environments, ground, results, turns
+from bench.cases import Case, UsageError, impossible
+from bench.checkpoints import Checkpoint
+from bench.conductor import kill_group, last_words, shared_cpus
+from bench.environments import SOURCE_ROOT
+from bench.lesson import has_kinks
+from bench.machine import Machine
+from bench.results import Accuracy, Curve, Loss, printable
+from bench.training import LAST, Course, Images, normalised
+
+REQUEST_FILE = "request.json"
+MEBIBYTE = 1024 * 1024
+# How far apart the losses of one batch may be in the first epoch, relative to the median of all frameworks. Where ReLU
+# or a maximum has a kink, two correct frameworks may take different sides of it, and part.
+SMOOTH_APART, KINKED_APART = 1e-3, 0.2
+FIRST, SECOND = 0.985, 0.990
+
+Tell = Callable[[Course, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a training run is asked to do."""
+
+    courses: tuple[Course, ...]
+    named: frozenset[str]
+    data_dir: Path | None
+    interpreters: Mapping[str, Path]
+    deadline_seconds: float
+    command: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "courses": [asdict(course) for course in self.courses],
+            "named": sorted(self.named),
+            "data_dir": self.data_dir and str(self.data_dir.absolute()),
+            "interpreters": {name: str(path) for name, path in self.interpreters.items()},
+            "deadline_seconds": self.deadline_seconds,
+            "command": self.command,
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Request:
+        """The inverse of `as_json`. Raises KeyError or TypeError for what is no request."""
+        return cls(
+            **{
+                **fields,
+                "courses": tuple(Course(**{**one, "case": Case(**one["case"])}) for one in fields["courses"]),
+                "named": frozenset(fields["named"]),
+                "data_dir": fields["data_dir"] and Path(fields["data_dir"]),
+                "interpreters": {name: Path(path) for name, path in fields["interpreters"].items()},
+            }
+        )
+
+
+@dataclass
+class Ending:
+    """How a training ended: `status` is ok, unavailable or failed; `said` is what its process said last."""
+
+    status: str
+    reason: str = ""
+    said: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainingRun:
+    """A run folder, what it was asked for, and how its trainings ended, by the id of their course."""
+
+    folder: Path
+    request: Request
+    registry: Mapping[str, Entry]
+    machine: Machine
+    utc: str
+    endings: dict[str, Ending] = field(default_factory=dict)
+
+    def place(self, course: Course) -> Path:
+        """The folder of a training's checkpoints."""
+        return self.folder / "weights" / course.id
+
+    def checkpoint(self, course: Course) -> Checkpoint | None:
+        path = self.place(course) / LAST
+        return checkpoints.load(path) if path.exists() else None
+
+    def write(self) -> list[Accuracy]:
+        """Every table of the run folder, from the checkpoints as they are now."""
+        found = {course: self.checkpoint(course) for course in self.request.courses}
+        curves = [
+            Curve(case=course.case.id, seed=course.seed, **row)
+            for course, at in found.items()
+            for row in (at.about["progress"]["curve"] if at else [])
+        ]
+        losses = [
+            Loss(course.case.id, course.seed, step, float(loss))
+            for course, at in found.items()
+            for step, loss in enumerate(at.history["losses"] if at else [], start=1)
+        ]
+        rows = [self.accuracy(case, found) for case in dict.fromkeys(course.case for course in self.request.courses)]
+        results.write_rows(self.folder, Curve, curves)
+        results.write_rows(self.folder, Loss, losses)
+        results.write_rows(self.folder, Accuracy, rows)
+        return rows
+
+    def accuracy(self, case: Case, found: Mapping[Course, Checkpoint | None]) -> Accuracy:
+        """One case's row: medians over its seeds."""
+        own = [course for course in self.request.courses if course.case == case]
+        course, ends = own[0], [self.endings.get(one.id) for one in own]
+        progresses = [at.about["progress"] for one in own if (at := found[one]) and at.about["progress"]["curve"]]
+        curves = [progress["curve"] for progress in progresses]
+        bad = next((end for end in ends if end and end.status != "ok"), None)
+        ran: dict[str, Any] = progresses[-1] if progresses else {}
+        apart = first_epoch_apart(case, found)
+        tolerance = KINKED_APART if has_kinks(VARIANTS[case.variant]) else SMOOTH_APART
+        status = bad.status if bad else "ok" if all(complete(one, found[one]) for one in own) else "unfinished"
+        return Accuracy(
+            run_id=self.folder.name,
+            utc=self.utc,
+            host=self.machine.host,
+            cpu=self.machine.cpu,
+            gpu=self.machine.gpu,
+            os=self.machine.os,
+            commit=self.machine.commit,
+            dirty=self.machine.dirty,
+            backend=case.backend,
+            version=ran.get("version", ""),
+            lane=self.registry[case.backend].mode(case.mode).lane,
+            mode=case.mode,
+            variant=case.variant,
+            device=case.device,
+            precision=case.precision,
+            batch_size=case.batch_size,
+            threads=case.threads,
+            data=course.data,
+            initialisation=course.initialisation,
+            normalisation=course.normalisation,
+            learning_rate=course.learning_rate,
+            schedule=course.schedule,
+            epochs=course.epochs,
+            seeds=" ".join(str(one.seed) for one in own),
+            parameters=sum(parameters(VARIANTS[case.variant]).values()),
+            final_accuracy=median([curve[-1]["accuracy"] for curve in curves]),
+            best_accuracy=median([max(row["accuracy"] for row in curve) for curve in curves]),
+            seconds_to_985=median([seconds_to(FIRST, curve) for curve in curves]),
+            seconds_to_990=median([seconds_to(SECOND, curve) for curve in curves]),
+            train_seconds=median([curve[-1]["seconds"] for curve in curves]),
+            images_per_s=median([curve[-1]["steps"] * case.batch_size / curve[-1]["seconds"] for curve in curves]),
+            peak_rss_mb=ran["peak_rss_bytes"] / MEBIBYTE if ran.get("peak_rss_bytes") else None,
+            losses_apart=apart,
+            losses_tolerance=tolerance,
+            agreement="" if apart is None else "agrees" if apart <= tolerance else "differs",
+            flags=" ".join(f"{name}={value}" for name, value in ran.get("switches", {}).items()),
+            status=status,
+            reason=bad.reason if bad else "" if status == "ok" else f"go on with --resume {self.folder}",
+        )
+
+
+def complete(course: Course, at: Checkpoint | None) -> bool:
+    return at is not None and at.about["progress"]["parts"] == course.epochs * course.parts
+
+
+def median(values: Sequence[float | None]) -> float | None:
+    """Of the seeds that got there; None where half of them or more did not."""
+    there = [np.inf if value is None else value for value in values]
+    middle = float(np.median(there)) if there else np.inf
+    return middle if np.isfinite(middle) else None
+
+
+def seconds_to(accuracy: float, curve: Sequence[Mapping[str, float]]) -> float | None:
+    """Seconds of training until the first look at which that share of the test images was right."""
+    return next((row["seconds"] for row in curve if row["accuracy"] >= accuracy), None)
+
+
+def first_epoch_apart(case: Case, found: Mapping[Course, Checkpoint | None]) -> float | None:
+    """How far a case's losses of the first epoch are from the median of all cases that train the same, relative.
+
+    The worst batch of all seeds; None where nobody else trains the same.
+    """
+    worst = []
+    for course, at in found.items():
+        if course.case != case or at is None:
+            continue
+        same = [
+            other.history["losses"]
+            for its, other in found.items()
+            if other is not None and replace(its, case=anybody(its.case)) == replace(course, case=anybody(case))
+        ]
+        steps = min(len(losses) for losses in same) if len(same) > 1 else 0
+        epoch = at.about["progress"]["curve"][-1]["steps"] * course.parts // at.about["progress"]["parts"]
+        if steps := min(steps, epoch):
+            middle = np.median([losses[:steps] for losses in same], axis=0)
+            worst.append(float((np.abs(at.history["losses"][:steps] - middle) / middle).max()))
+    return max(worst, default=None)
+
+
+def anybody(case: Case) -> Case:
+    """The case without what may differ between two that train the same: backend, mode, device and threads."""
+    return replace(case, backend="", mode="", device="", threads=0)
+
+
+def start(request: Request, results_folder: Path, registry: Mapping[str, Entry]) -> TrainingRun:
+    """A new run folder that says what was asked for. Raises ResultsError before anything is trained."""
+    now = datetime.now(timezone.utc)
+    first = request.courses[0]
+    folder = results.make_folder(results_folder, f"{now:%Y%m%dT%H%M%S}-train-{first.case.variant}-{first.seed}")
+    machine = Machine.here(SOURCE_ROOT)
+    run = TrainingRun(folder, request, registry, machine, now.isoformat(timespec="seconds"))
+    results.write_json(folder / REQUEST_FILE, {"utc": run.utc, "request": request.as_json()})
+    results.write_json(folder / "machine.json", {**machine.details(), "command": request.command})
+    return run
+
+
+def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]) -> TrainingRun:
+    """A run as its folder tells it. Raises ResultsError where the folder is none of a training run."""
+    path = folder / REQUEST_FILE
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        request = Request.from_json(fields["request"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise results.ResultsError(f"{path}: tells of no training that could be resumed ({error})") from error
+    for leftover in folder.rglob(".*"):
+        leftover.unlink()  # written when the run was killed, never given its name
+    return TrainingRun(folder, request, known(dict(request.interpreters)), Machine.here(SOURCE_ROOT), fields["utc"])
+
+
+def carry_out(run: TrainingRun, folders: Mapping[tuple[str, str, str], Path], tell: Tell) -> list[Accuracy]:
+    """Train every course, the first seed of all cases first; the rows. What is interrupted can be resumed.
+
+    `folders` are those of `prepared`.
+    """
+    for course in sorted(run.request.courses, key=lambda course: course.seed):
+        if complete(course, run.checkpoint(course)):
+            continue
+        entry = run.registry[course.case.backend]
+        found = environments.find(entry, course.case.device, run.request.interpreters)
+        if reason := impossible(course.case, entry) or found.reason:
+            run.endings[course.id] = Ending("unavailable", reason)
+            continue
+        run.place(course).mkdir(parents=True, exist_ok=True)
+        order = {
+            "course": asdict(course),
+            "data": str(folders[key(course)]),
+            "folder": str(run.place(course).absolute()),
+        }
+        listen = functools.partial(heard, run, tell, course)
+        patience = run.request.deadline_seconds
+        run.endings[course.id] = converse("train", found.python, course.case, order, patience, listen)
+        run.write()
+    return run.write()
+
+
+def heard(run: TrainingRun, tell: Tell, course: Course, message: dict[str, Any]) -> None:
+    tell(course, message)
+    if message["says"] == "tried":
+        run.write()
+
+
+def key(course: Course) -> tuple[str, str, str]:
+    """What decides which images a course sees."""
+    return course.data, course.case.variant, course.normalisation
+
+
+@contextmanager
+def prepared(
+    courses: Sequence[Course], data_dir: Path | None, bars: Callable[[str], Any] | None = None
+) -> Iterator[dict[tuple[str, str, str], Path]]:
+    """The images of every course as arrays that workers map. Raises DataError, or UsageError where they are too few."""
+    with tempfile.TemporaryDirectory(prefix="lenet-bench-data-") as scratch:
+        folders = {}
+        for name, variant, normalisation in dict.fromkeys(map(key, courses)):
+            folder = folders[name, variant, normalisation] = Path(scratch) / f"{name}-{variant}-{normalisation}"
+            folder.mkdir()
+            images = load_images(name, variant, normalisation, data_dir, bars)
+            for course in courses:
+                if key(course) == (name, variant, normalisation):
+                    refuse_too_few(course, len(images.labels))
+            try:
+                images.write(folder)
+            except OSError as error:
+                raise data.DataError(f"{scratch}: cannot hold the data ({error}); set TMPDIR") from error
+        yield folders
+
+
+def refuse_too_few(course: Course, count: int) -> None:
+    """Raise UsageError where the images of an epoch make no step, or not one for every look."""
+    steps = count // course.case.batch_size
+    if not steps:
+        raise UsageError(f"a batch of {course.case.batch_size} is more than the {count} images of {course.data}")
+    if course.parts > steps:
+        raise UsageError(f"{course.parts} looks are more than the {steps} steps of an epoch; lower --looks or --batch")
+
+
+def load_images(
+    name: str, variant: str, normalisation: str, data_dir: Path | None, bars: Callable[[str], Any] | None = None
+) -> Images:
+    """Both splits of a data set at a variant's size. Raises DataError."""
+    size = VARIANTS[variant].input_size
+    seen, unseen = (data.load(name, size, split, data_dir, bars) for split in ("train", "test"))
+    return Images(
+        normalised(seen.images, normalisation, seen.images),
+        seen.labels,
+        normalised(unseen.images, normalisation, seen.images),
+        unseen.labels,
+    )
+
+
+def converse(
+    verb: str,
+    python: Path,
+    case: Case,
+    order: dict[str, Any],
+    patience: float,
+    tell: Callable[[dict[str, Any]], None] = lambda message: None,
+) -> Ending:
+    """Run one process of `training.py` and listen to it. It ends with this one, or when it is silent for too long."""
+    with tempfile.TemporaryDirectory(prefix="lenet-bench-") as scratch:
+        path, log = Path(scratch) / "order.json", Path(scratch) / "log.txt"
+        path.write_text(json.dumps({**order, "cpus": shared_cpus(case.threads)}), encoding="utf-8")
+        chosen = {**ground.variables(case.threads), turns.PARENT_VARIABLE: str(os.getpid()), "TMPDIR": scratch}
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [str(python), "-m", "bench.training", verb, str(path)],
+                cwd=scratch,
+                env=ground.environment(chosen, str(SOURCE_ROOT)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                start_new_session=sys.platform != "win32",
+            )
+        lines: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=pass_on, args=(process.stdout, lines), daemon=True).start()
+        try:
+            while True:
+                try:
+                    line = lines.get(timeout=patience)
+                except queue.Empty:
+                    return Ending("failed", printable(f"silent for {patience:.0f} s; {last_words(log)}"))
+                if not line:
+                    code = process.wait()
+                    return Ending("failed", printable(f"it ended with exit status {code}; {last_words(log)}"))
+                message = json.loads(line)
+                if message["says"] == "ended":
+                    return Ending("ok", said=message)
+                if message["says"] == "failed":
+                    return Ending(message["status"], printable(message["reason"]))
+                tell(message)
+        finally:
+            kill_group(process)
+
+
+def pass_on(stream: Any, lines: queue.Queue[bytes]) -> None:
+    """Every line of a process's output into the queue, and an empty one at its end."""
+    for line in stream:
+        lines.put(line)
+    lines.put(b"")
+
+
+def exit_code(run: TrainingRun, rows: Sequence[Accuracy]) -> int:
+    """0 all trained alike, 1 where losses differ, 4 where a training failed or a backend that was named is missing."""
+    if any(row.agreement == "differs" for row in rows):
+        return 1
+    missing = [row for row in rows if row.status != "ok"]
+    return 4 if any(row.status == "failed" or row.backend in run.request.named for row in missing) else 0
