@@ -14,6 +14,8 @@ from types import ModuleType
 
 ENTRY_POINTS = "lenet_bench.backends"
 LANES = ("tutorial", "expert")
+# Networks that are no LeNet-5 as tutorials write it: one mode of each backend has them.
+NEIGHBOURS = ("lecun1998", "mlp", "cnn")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Mode:
     `tutorial` is how its documentation and textbooks write it, `expert` what makes it faster.
     `slow` is one whose step takes so long that gates and sweeps measure it only where it is named.
     `call_steps` is of one whose call costs much beside its steps: it is timed that many steps at a time.
+    `also` are variants that it defines beside those of all modes of its backend; `devices` are those that it
+    exists on, where these are not all of its backend's.
     """
 
     name: str
@@ -30,6 +34,8 @@ class Mode:
     summary: str
     slow: bool = False
     call_steps: int = 1
+    also: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,9 @@ class Entry:
         """The mode of that name. Raises KeyError where there is none."""
         return {mode.name: mode for mode in self.modes}[name]
 
+    def defines(self, mode: str, variant: str) -> bool:
+        return variant in (*self.variants, *self.mode(mode).also)
+
     def environment(self, device: str) -> str:
         """What its environment for a device is called, and its requirement file."""
         return self.name if device == "cpu" else f"{self.name}-{device}"
@@ -67,7 +76,12 @@ BUILT_IN = (
             Mode(
                 "loops", "tutorial", "plain Python loops over images and positions, as textbooks derive it", slow=True
             ),
-            Mode("im2col", "tutorial", "windows unrolled into a matrix, one matrix product per convolution"),
+            Mode(
+                "im2col",
+                "tutorial",
+                "windows unrolled into a matrix, one matrix product per convolution",
+                also=NEIGHBOURS,
+            ),
             Mode(
                 "space_to_depth", "expert", "a pooling window at a time, images innermost, nothing allocated in a step"
             ),
@@ -79,9 +93,12 @@ BUILT_IN = (
         "torch",
         (
             Mode("eager", "tutorial", "nn.Module, autograd and torch.optim.SGD"),
-            Mode("functional", "tutorial", "torch.nn.functional with hand-kept parameters, no nn.Module"),
+            Mode(
+                "functional", "tutorial", "torch.nn.functional with hand-kept parameters, no nn.Module", also=NEIGHBOURS
+            ),
             Mode("channels_last", "expert", "the modules of eager in PyTorch's channels-last memory format"),
             Mode("compile", "expert", "the whole functional step under torch.compile"),
+            Mode("cuda_graph", "expert", "the functional step recorded as a CUDA graph, replayed", devices=("cuda",)),
             Mode("space_to_depth", "expert", "a pooling window at a time, channels-last, backward by hand, compiled"),
         ),
         devices=("cpu", "cuda"),
@@ -94,7 +111,7 @@ BUILT_IN = (
         (
             Mode("eager", "tutorial", "Keras layers, GradientTape and the Keras SGD optimizer, step by step"),
             Mode("fit", "tutorial", "the same layers under Keras's compile and fit", call_steps=64),
-            Mode("function", "tutorial", "the step of eager inside tf.function"),
+            Mode("function", "tutorial", "the step of eager inside tf.function", also=NEIGHBOURS),
             Mode("xla", "expert", "the same step inside tf.function(jit_compile=True)"),
             Mode("space_to_depth", "expert", "a pooling window at a time, oneDNN convolutions, the rest fused by XLA"),
         ),
@@ -108,7 +125,7 @@ BUILT_IN = (
         "jax",
         (
             Mode("nnx", "tutorial", "Flax nnx modules and optimizer, the step under nnx.jit"),
-            Mode("jit", "tutorial", "Flax linen module, value_and_grad, the whole step under jax.jit"),
+            Mode("jit", "tutorial", "Flax linen module, value_and_grad, the whole step under jax.jit", also=NEIGHBOURS),
             Mode("scan", "expert", "jax.lax.scan over the steps of a chunk"),
             Mode("space_to_depth", "expert", "a pooling window at a time, images innermost, backward pass by hand"),
         ),
@@ -122,7 +139,7 @@ BUILT_IN = (
         "mxnet",
         (
             Mode("imperative", "tutorial", "Gluon blocks, autograd and gluon.Trainer"),
-            Mode("hybridize", "tutorial", "the same blocks after net.hybridize()"),
+            Mode("hybridize", "tutorial", "the same blocks after net.hybridize()", also=NEIGHBOURS),
             Mode("static", "expert", "net.hybridize(static_alloc=True, static_shape=True)"),
             Mode(
                 "space_to_depth",

@@ -17,11 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from backends.lenet import Variant
-
-# A power of two: frameworks that keep it as float32 (MXNet, Keras) then use the same number as those that keep it as
-# float64. With 0.1, their float64 weights would be off by 1.5e-8 of the distance moved.
-LEARNING_RATE = 0.0625
+from backends.lenet import LEARNING_RATE, Variant
 
 
 @dataclass(frozen=True)

@@ -20,22 +20,38 @@ from typing import Any, Union
 import numpy as np
 
 CLASSES = 10
+# A power of two: frameworks that keep it as float32 (MXNet, Keras) then use the same number as those that keep it as
+# float64. With 0.1, their float64 weights would be off by 1.5e-8 of the distance moved.
+LEARNING_RATE = 0.0625
 INITIALISATIONS = ("xavier", "he", "paper")
 
 
 @dataclass(frozen=True)
 class Conv:
-    """A square convolution with stride 1 and a bias, followed by the variant's activation."""
+    """A square convolution with stride 1 and a bias, followed by the variant's activation.
+
+    `connections` says for each output channel which input channels it sees; empty, all see all. Weights
+    of what is not connected are zero and stay so.
+    """
 
     name: str
     channels: int
     kernel: int
     padding: int = 0
+    connections: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
 class Pool:
     """Pooling over square windows that do not overlap; the variant says whether average or maximum."""
+
+    name: str
+    kernel: int = 2
+
+
+@dataclass(frozen=True)
+class Subsample:
+    """Trainable sub-sampling: the sum of a window times a weight per channel, plus a bias, then the activation."""
 
     name: str
     kernel: int = 2
@@ -56,12 +72,23 @@ class Dense:
     features: int
 
 
-Layer = Union[Conv, Pool, Flatten, Dense]
+@dataclass(frozen=True)
+class Prototypes:
+    """Radial basis functions: minus the squared distance to each class's fixed prototype (`prototypes.py`)."""
+
+    name: str
+
+
+Layer = Union[Conv, Pool, Subsample, Flatten, Dense, Prototypes]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What the network is. `activation` is sigmoid, tanh or relu; `pooling` is average or max."""
+    """What the network is. `activation` is sigmoid, tanh, relu or scaled_tanh; `pooling` is average or max.
+
+    With `rubbish` the loss has one class more, which is never right and whose logit is that number: the j of
+    LeCun et al. 1998, equation 9, is minus it. `learning_rate` is that of proofs and timed steps.
+    """
 
     name: str
     origin: str
@@ -70,6 +97,8 @@ class Variant:
     pooling: str
     layers: tuple[Layer, ...]
     input_channels: int = 1
+    rubbish: float | None = None
+    learning_rate: float = LEARNING_RATE
 
     def __getitem__(self, name: str) -> Any:
         """The layer of that name; which kind it is, the caller knows by its name."""
@@ -82,6 +111,13 @@ class Variant:
 def _feature_maps(padding: int) -> tuple[Layer, ...]:
     return (Conv("conv1", 6, 5, padding), Pool("pool1"), Conv("conv2", 16, 5), Pool("pool2"))
 
+
+# LeCun et al. 1998, Table I: which maps of S2 each map of C3 sees.
+TABLE_I = (
+    *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
+    *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
+    *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5), (0, 1, 2, 3, 4, 5)),
+)
 
 VARIANTS = {
     variant.name: variant
@@ -129,8 +165,54 @@ VARIANTS = {
                 Dense("dense3", CLASSES),
             ),
         ),
+        Variant(
+            name="lecun1998",
+            origin="LeCun et al. 1998: partial C3, trainable sub-sampling, scaled tanh, prototypes, the paper's loss",
+            input_size=32,
+            activation="scaled_tanh",
+            pooling="average",
+            layers=(
+                Conv("conv1", 6, 5),
+                Subsample("pool1"),
+                Conv("conv2", 16, 5, connections=TABLE_I),
+                Subsample("pool2"),
+                Conv("conv3", 120, 5),
+                Flatten(),
+                Dense("dense2", 84),
+                Prototypes("dense3"),
+            ),
+            rubbish=-0.5,
+            learning_rate=2.0**-11,  # distances are large: with more, the first steps overshoot
+        ),
+        Variant(
+            name="mlp",
+            origin="a neighbour: one hidden layer of 100 ReLU units, no convolution",
+            input_size=28,
+            activation="relu",
+            pooling="max",
+            layers=(Flatten(), Dense("dense1", 100), Dense("dense3", CLASSES)),
+        ),
+        Variant(
+            name="cnn",
+            origin="a neighbour: three 3x3 convolutions of 32, 64 and 64 maps, ReLU, max pooling, as Keras's tutorials",
+            input_size=28,
+            activation="relu",
+            pooling="max",
+            layers=(
+                Conv("conv1", 32, 3),
+                Pool("pool1"),
+                Conv("conv2", 64, 3),
+                Pool("pool2"),
+                Conv("conv3", 64, 3),
+                Flatten(),
+                Dense("dense2", 64),
+                Dense("dense3", CLASSES),
+            ),
+        ),
     )
 }
+# Those that every mode of every backend has; the others are in one mode of each.
+LENETS = ("lenet5", "tanh", "modern")
 
 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
@@ -148,9 +230,11 @@ def stage_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
         if isinstance(layer, Conv):
             size = output_size(shape[1], layer.kernel, 1, layer.padding)
             shape = (layer.channels, size, size)
-        elif isinstance(layer, Pool):
+        elif isinstance(layer, (Pool, Subsample)):
             size = output_size(shape[1], layer.kernel, layer.kernel)
             shape = (shape[0], size, size)
+        elif isinstance(layer, Prototypes):
+            shape = (CLASSES,)
         else:
             shape = (layer.features if isinstance(layer, Dense) else math.prod(shape),)
         shapes[layer.name] = shape
@@ -172,26 +256,61 @@ def weight_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
         elif isinstance(layer, Dense):
             shapes[f"{layer.name}.weight"] = (layer.features, entering[0])
             shapes[f"{layer.name}.bias"] = (layer.features,)
+        elif isinstance(layer, Subsample):
+            shapes[f"{layer.name}.weight"] = shapes[f"{layer.name}.bias"] = (entering[0],)
     return shapes
 
 
+def is_activated(variant: Variant, layer: Layer) -> bool:
+    """Whether the variant's activation follows this layer."""
+    return isinstance(layer, (Conv, Subsample, Dense)) and layer is not variant.layers[-1]
+
+
+def connected(variant: Variant) -> dict[str, np.ndarray]:
+    """For each weight of a partly connected convolution: float32 (out, in, 1, 1), 1 where connected and 0 where not."""
+    masks = {}
+    for layer, entering in _with_input_shape(variant):
+        if isinstance(layer, Conv) and layer.connections:
+            mask = masks[f"{layer.name}.weight"] = np.zeros((layer.channels, entering[0], 1, 1), np.float32)
+            for out, inputs in enumerate(layer.connections):
+                mask[out, list(inputs)] = 1
+    return masks
+
+
 def parameters(variant: Variant) -> dict[str, int]:
-    """Trainable numbers of every stage (0 where there are none)."""
-    shapes = weight_shapes(variant)
-    return {
-        stage: sum(math.prod(shape) for name, shape in shapes.items() if name.split(".")[0] == stage)
-        for stage in stage_shapes(variant)
-    }
+    """Trainable numbers of every stage (0 where there are none); what is not connected is none."""
+    counts = dict.fromkeys(stage_shapes(variant), 0)
+    masks = connected(variant)
+    for name, shape in weight_shapes(variant).items():
+        mask = masks.get(name)
+        positions = math.prod(shape[2:])
+        counts[name.split(".")[0]] += int(mask.sum()) * positions if mask is not None else math.prod(shape)
+    return counts
+
+
+def connections(variant: Variant) -> int:
+    """What LeCun et al. 1998 count: for every unit its inputs and its bias, 340,908 in all for their network."""
+    shapes, total = stage_shapes(variant), 0
+    for layer, entering in _with_input_shape(variant):
+        units, own = math.prod(shapes[layer.name]), parameters(variant)[layer.name]
+        if isinstance(layer, (Conv, Dense)):
+            total += own * units // shapes[layer.name][0]  # every position has the same weights
+        elif isinstance(layer, Subsample):
+            total += units * (layer.kernel**2 + 1)
+        elif isinstance(layer, Prototypes):
+            total += units * entering[0]
+    return total
 
 
 def multiply_adds(variant: Variant) -> dict[str, int]:
     """Multiply-adds of one sample's forward pass, per stage; pooling, biases and activations not counted."""
-    shapes, weights = stage_shapes(variant), weight_shapes(variant)
+    shapes, masks = stage_shapes(variant), connected(variant)
     counts = dict.fromkeys(shapes, 0)
-    for layer in variant.layers:
-        if isinstance(layer, (Conv, Dense)):
-            positions = math.prod(shapes[layer.name][1:])
-            counts[layer.name] = positions * math.prod(weights[f"{layer.name}.weight"])
+    for name, shape in weight_shapes(variant).items():
+        layer = variant[name.split(".")[0]]
+        if isinstance(layer, (Conv, Dense)) and name.endswith(".weight"):
+            pairs = int(masks[name].sum()) if name in masks else math.prod(shape[:2])
+            counts[layer.name] = math.prod(shapes[layer.name][1:]) * pairs * math.prod(shape[2:])
     return counts
 
 
@@ -214,9 +333,9 @@ def receptive_fields(variant: Variant) -> dict[str, int]:
     field, jump = 1, 1
     fields = {"input": field}
     for layer in variant.layers:
-        if isinstance(layer, (Conv, Pool)):
+        if isinstance(layer, (Conv, Pool, Subsample)):
             field, jump = field + (layer.kernel - 1) * jump, jump * (1 if isinstance(layer, Conv) else layer.kernel)
-        elif isinstance(layer, Dense):
+        elif isinstance(layer, (Dense, Prototypes)):
             field = variant.input_size
         fields[layer.name] = field
     return fields
@@ -227,18 +346,22 @@ def initial_weights(variant: Variant, seed: int = 0) -> dict[str, np.ndarray]:
 
     Xavier uniform (Glorot & Bengio 2010) with a gain of 4 for sigmoid, 1 for tanh and sqrt(2) for
     ReLU, which keeps gradients alive down to the first layer; the last layer's gain is 1. Biases are
-    drawn too, within 0.1: with zero biases, half of all layout errors would be invisible.
+    drawn too, within 0.1: with zero biases, half of all layout errors would be invisible. Sub-sampling
+    weights lie between 0.5 and 1, so that a map is not switched off.
     """
-    gain = {"sigmoid": 4.0, "tanh": 1.0, "relu": math.sqrt(2.0)}[variant.activation]
+    gain = {"sigmoid": 4.0, "tanh": 1.0, "relu": math.sqrt(2.0), "scaled_tanh": 1.0}[variant.activation]
     random = np.random.default_rng(seed)
-    weights = {}
+    weights, masks = {}, connected(variant)
     for name, shape in weight_shapes(variant).items():
         if name.endswith(".bias"):
             bound = 0.1
+        elif len(shape) == 1:
+            weights[name] = random.uniform(0.5, 1, shape).astype(np.float32)
+            continue
         else:
             bound = math.sqrt(6 / (math.prod(shape[2:]) * (shape[0] + shape[1])))
             bound *= 1.0 if name == f"{variant.layers[-1].name}.weight" else gain
-        weights[name] = random.uniform(-bound, bound, shape).astype(np.float32)
+        weights[name] = random.uniform(-bound, bound, shape).astype(np.float32) * masks.get(name, np.float32(1))
     return weights
 
 
@@ -250,11 +373,13 @@ def drawn_weights(variant: Variant, initialisation: str, seed: int) -> dict[str,
     1998, appendix A). `in` and `out` count the inputs and outputs of one unit, kernel positions included.
     """
     random = np.random.default_rng(seed)
-    shapes = weight_shapes(variant)
+    shapes, masks = weight_shapes(variant), connected(variant)
     weights = {}
     for name, shape in shapes.items():
-        of = shapes[name.replace(".bias", ".weight")]
+        of, mask = shapes[name.replace(".bias", ".weight")], masks.get(name, np.float32(1))
         fan_in, fan_out = math.prod(of[1:]), of[0] * math.prod(of[2:])
+        if len(of) == 1:  # sub-sampling: a weight for the sum of a window
+            fan_in = fan_out = variant[name.split(".")[0]].kernel ** 2
         if initialisation == "paper":
             drawn = random.uniform(-2.4 / fan_in, 2.4 / fan_in, shape)
         elif name.endswith(".bias"):
@@ -266,7 +391,7 @@ def drawn_weights(variant: Variant, initialisation: str, seed: int) -> dict[str,
             drawn = random.uniform(-bound, bound, shape)
         else:
             raise ValueError(f"unknown initialisation {initialisation!r}; known are {', '.join(INITIALISATIONS)}")
-        weights[name] = drawn.astype(np.float32)
+        weights[name] = drawn.astype(np.float32) * mask
     return weights
 
 

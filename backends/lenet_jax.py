@@ -1,6 +1,7 @@
 """LeNet-5 in JAX with Flax linen: `jit` compiles the whole training step, `scan` a loop of steps.
 
-`nnx` is Flax's newer API (`flax_nnx.py`); `space_to_depth` has a file of its own, `expert_jax.py`.
+`nnx` is Flax's newer API (`flax_nnx.py`); `space_to_depth` has a file of its own, `expert_jax.py`, and so have
+variants that are no LeNet-5 as tutorials write it, `layered_jax.py`.
 JAX returns before the work is done, on a CPU too, so `wait` blocks on the updated weights and not
 only on the losses. Flax keeps channels last. JAX has no switch for its threads: the process's CPU
 affinity is what limits them.
@@ -28,7 +29,8 @@ from backends.expert_jax import SpaceToDepth
 from backends.flax_nnx import LeNet as NnxLeNet
 from backends.flax_nnx import training_step
 from backends.interface import Setup, Unsupported
-from backends.lenet import Variant, widths
+from backends.layered_jax import Layered
+from backends.lenet import LENETS, Variant, widths
 
 version = jax.__version__
 Params = Any
@@ -110,7 +112,7 @@ class Linen:
         return stages_from_channels_last(self.variant, stages)
 
 
-NETWORKS: dict[str, type[Linen | SpaceToDepth]] = {
+NETWORKS: dict[str, type[Linen | SpaceToDepth | Layered]] = {
     "jit": Linen,
     "nnx": Linen,
     "scan": Linen,
@@ -123,7 +125,8 @@ class Trainer:
 
     def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
         dtype = jnp.float64 if setup.precision == "float64" else jnp.float32
-        network = self.network = NETWORKS[setup.mode](variant, dtype)
+        kind = NETWORKS[setup.mode] if variant.name in LENETS else Layered
+        network = self.network = kind(variant, dtype)
         self.place = jax.devices(setup.device)[0]
         self.params = jax.device_put(network.pack(weights), self.place)
 
@@ -220,6 +223,8 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
         raise Unsupported("precision", f"no {setup.precision} on {setup.device} here; use float32 or float64")
     if setup.mode not in NETWORKS:
         raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(NETWORKS)}")
+    if variant.name not in LENETS and setup.mode != "jit":
+        raise Unsupported("variant", f"{variant.name} is defined in mode jit only")
     jax.config.update("jax_enable_x64", setup.precision == "float64")
     jax.config.update("jax_default_matmul_precision", MATMUL_PRECISION[setup.precision])
     return TRAINERS.get(setup.mode, Trainer)(variant, weights, setup)

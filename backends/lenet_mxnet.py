@@ -1,6 +1,7 @@
 """LeNet-5 in MXNet Gluon: `imperative`, the same blocks after `hybridize()`, and those with static memory.
 
-`space_to_depth` has its convolutions from `expert_mxnet.py`.
+`space_to_depth` has its convolutions from `expert_mxnet.py`; variants that are no LeNet-5 as tutorials write it
+are in `layered_mxnet.py`.
 MXNet retired in 2023; 1.9.1 runs where NumPy < 1.24 does. Every operation returns at once and an
 engine works the queue off, so `wait` is `waitall`. Its CUDA builds ended with CUDA 11.2, hence CPU only.
 """
@@ -18,7 +19,8 @@ from mxnet.gluon import nn
 
 from backends.expert_mxnet import ConvolutionAndPooling, WideConvolution
 from backends.interface import Setup, Unsupported
-from backends.lenet import Variant, weight_shapes, widths
+from backends.layered_mxnet import Layered
+from backends.lenet import LENETS, Variant, weight_shapes, widths
 
 version = mx.__version__
 
@@ -101,7 +103,8 @@ class Trainer:
 
     def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
         self.dtype = setup.precision
-        self.network = (SpaceToDepth if setup.mode == "space_to_depth" else LeNet)(variant)
+        kind = SpaceToDepth if setup.mode == "space_to_depth" else LeNet if variant.name in LENETS else Layered
+        self.network = kind(variant)
         shapes = weight_shapes(variant)
         own = self.network.collect_params()
         for name, shape in shapes.items():
@@ -157,6 +160,8 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
         raise Unsupported("precision", f"MXNet trains in float32 and float64 here, not in {setup.precision}")
     if setup.mode not in MODES:
         raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(MODES)}")
+    if variant.name not in LENETS and setup.mode != "hybridize":
+        raise Unsupported("variant", f"{variant.name} is defined in mode hybridize only")
     return Trainer(variant, weights, setup)
 
 

@@ -1,7 +1,8 @@
 """LeNet-5 from scratch in NumPy, with backpropagation by hand.
 
 Convolution and pooling come in two forms, `loops` and `im2col` (see `numpy_layers.py`); all else is
-the same in both modes. The expert's mode has a file of its own, `expert_numpy.py`.
+the same in both modes. The expert's mode has a file of its own, `expert_numpy.py`, and so have variants
+that are no LeNet-5 as textbooks write it, `layered_numpy.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 
 from backends.expert_numpy import SpaceToDepth
 from backends.interface import Setup, Unsupported
-from backends.lenet import Variant
+from backends.layered_numpy import Layered
+from backends.lenet import LENETS, Variant
 from backends.numpy_layers import LAYERS, Layers
 
 Array = np.ndarray
@@ -103,8 +105,15 @@ class LeNet:
         return d @ self.weights[f"{name}.weight"]
 
 
-def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """The mean loss of (N, 10) logits, a scalar, and its gradient (N, 10): (softmax - one-hot) / N."""
+def softmax_cross_entropy(logits: Array, labels: Array, rubbish: float | None = None) -> tuple[Array, Array]:
+    """The mean loss of (N, 10) logits, a scalar, and its gradient (N, 10): (softmax - one-hot) / N.
+
+    `rubbish` is the logit of a class more, which is never right.
+    """
+    if rubbish is not None:
+        logits = np.pad(logits, ((0, 0), (0, 1)), constant_values=rubbish)
+        loss, gradient = softmax_cross_entropy(logits, labels)
+        return loss, gradient[:, :-1]
     shifted = logits - logits.max(1, keepdims=True)
     log_softmax = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     rows = np.arange(len(labels))
@@ -116,7 +125,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
 class Trainer:
     """Plain SGD; NumPy computes before it returns, so `wait` has nothing to wait for."""
 
-    def __init__(self, network: LeNet, dtype: np.dtype[Any], learning_rate: float) -> None:
+    def __init__(self, network: LeNet | Layered, dtype: np.dtype[Any], learning_rate: float) -> None:
         self.network, self.dtype = network, dtype
         # A scalar of the weights' own type: under NumPy < 2 and >= 2 alike, the step stays in that type.
         self.learning_rate = dtype.type(learning_rate)
@@ -129,7 +138,7 @@ class Trainer:
 
     def step(self, images: Array, labels: Array) -> Array:
         stages = self.network.forward(images)
-        loss, gradient = softmax_cross_entropy(stages["dense3"], labels)
+        loss, gradient = softmax_cross_entropy(stages["dense3"], labels, self.network.variant.rubbish)
         self.network.backward(stages, gradient)
         for name, weight in self.network.weights.items():
             weight -= self.learning_rate * self.network.gradients[name]
@@ -156,11 +165,14 @@ def build(variant: Variant, weights: Mapping[str, Array], setup: Setup) -> Train
     modes = (*LAYERS, SPACE_TO_DEPTH)
     if setup.mode not in modes:
         raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(modes)}")
+    if variant.name not in LENETS and setup.mode != "im2col":
+        raise Unsupported("variant", f"{variant.name} is defined in mode im2col only")
     dtype = np.dtype(setup.precision)
     own = {name: np.array(value, dtype) for name, value in weights.items()}
     if setup.mode == SPACE_TO_DEPTH:
         return SpaceToDepth(variant, own, setup)
-    return Trainer(LeNet(variant, own, LAYERS[setup.mode]), dtype, setup.learning_rate)
+    network = LeNet if variant.name in LENETS else Layered
+    return Trainer(network(variant, own, LAYERS[setup.mode]), dtype, setup.learning_rate)
 
 
 def switches() -> dict[str, str]:

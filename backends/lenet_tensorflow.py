@@ -1,6 +1,7 @@
 """LeNet-5 in TensorFlow with Keras layers: `eager`, the same step inside `tf.function`, and that under XLA.
 
-`fit` is Keras's own training loop; `space_to_depth` has a file of its own, `expert_tensorflow.py`.
+`fit` is Keras's own training loop; `space_to_depth` has a file of its own, `expert_tensorflow.py`, and so have
+variants that are no LeNet-5 as tutorials write it, `layered_tensorflow.py`.
 Keras keeps channels last. A GPU is asynchronous even in eager mode. Thread counts cannot change once
 TensorFlow has run an operation, so a process that asks for another count is refused.
 """
@@ -23,7 +24,8 @@ from backends.channels_last import (
 )
 from backends.expert_tensorflow import SpaceToDepth
 from backends.interface import Setup, Unsupported
-from backends.lenet import Variant, stage_shapes, widths
+from backends.layered_tensorflow import Layered
+from backends.lenet import LENETS, Variant, stage_shapes, widths
 
 version = tf.__version__
 
@@ -176,11 +178,13 @@ class FitTrainer(Trainer):
 class ExpertTrainer(Trainer):
     """The same with the expert's network, whose gradients are its own and whose weights are canonical."""
 
+    kind: type[SpaceToDepth | Layered] = SpaceToDepth
+
     def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
         self.variant, self.place, self.dtype = variant, PLACES[setup.device], keras.config.floatx()
         self.learning_rate = setup.learning_rate
         with tf.device(self.place):
-            self.network: Any = SpaceToDepth(variant, weights, self.dtype)
+            self.network: Any = self.kind(variant, weights, self.dtype)
         self.parameters = self.network.parameters
         self.run = tf.function(self.step, autograph=False)
         self.stage_values = tf.function(self.network.stages, autograph=False)
@@ -198,6 +202,18 @@ class ExpertTrainer(Trainer):
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: p.numpy().copy() for name, p in self.parameters.items()}
+
+
+class LayeredTrainer(ExpertTrainer):
+    """The same with a network of any variant, whose weights are laid out channels last."""
+
+    kind = Layered
+
+    def stages(self, chunk: list[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, np.ndarray]:
+        return Trainer.stages(self, chunk)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return Trainer.weights(self)
 
 
 MODES = {
@@ -224,6 +240,8 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
         raise Unsupported("precision", f"no {setup.precision} on {setup.device} here; use float32 or float64")
     if setup.mode not in MODES:
         raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(MODES)}")
+    if variant.name not in LENETS and setup.mode != "function":
+        raise Unsupported("variant", f"{variant.name} is defined in mode function only")
     threads = tf.config.threading
     if threads.get_intra_op_parallelism_threads() != setup.threads:
         try:
@@ -239,7 +257,8 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
     keras.config.set_dtype_policy(dtype)
     # Keras keeps learning rates and losses in this type, whatever the layers' policy says.
     keras.config.set_floatx(dtype)
-    return MODES[setup.mode](variant, weights, setup)
+    trainer = MODES[setup.mode] if variant.name in LENETS else LayeredTrainer
+    return trainer(variant, weights, setup)
 
 
 def switches() -> dict[str, str]:

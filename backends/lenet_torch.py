@@ -1,7 +1,8 @@
 """LeNet-5 in PyTorch: `eager` with nn.Module and torch.optim, `functional` with neither.
 
-`channels_last` is `eager` in the other memory format, `compile` is `functional` with its whole step
-under torch.compile; `space_to_depth` has a file of its own, `expert_torch.py`.
+`channels_last` is `eager` in the other memory format, `compile` is `functional` with its whole step under
+torch.compile, `cuda_graph` the same recorded as a CUDA graph (`cuda_graph.py`). `space_to_depth` has a file of
+its own, `expert_torch.py`, and so have variants that are no LeNet-5 as tutorials write it, `layered_torch.py`.
 
 CUDA queues work and returns; a CPU computes before it returns. By default PyTorch allows TF32 in
 convolutions and forbids it in matrix products, so `build` assigns both.
@@ -21,10 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backends.cuda_graph import Captured
 from backends.expert_torch import gradients as expert_gradients
 from backends.expert_torch import stages as expert_stages
 from backends.interface import Setup, Unsupported
-from backends.lenet import Variant, widths
+from backends.layered_torch import Layered
+from backends.lenet import LENETS, Variant, widths
 
 version = torch.__version__
 
@@ -111,6 +114,8 @@ def eager(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer
 
 def functional(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer:
     p = {name: value.requires_grad_() for name, value in weights.items()}
+    if variant.name not in LENETS:
+        return layered(variant, p, setup)
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
         loss = F.cross_entropy(functional_stages(p, variant, images)["dense3"], labels)
@@ -121,6 +126,26 @@ def functional(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Tr
         return loss.detach()
 
     return Trainer(setup, step, lambda images: functional_stages(p, variant, images), p)
+
+
+def cuda_graph(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer:
+    trainer = functional(variant, weights, setup)
+    trainer.step = Captured(trainer.step, list(trainer.parameters.values()))
+    return trainer
+
+
+def layered(variant: Variant, p: dict[str, Tensor], setup: Setup) -> Trainer:
+    network = Layered(variant, next(iter(p.values())))
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        loss = network.loss(p, images, labels)
+        gradients = torch.autograd.grad(loss, list(p.values()))
+        with torch.no_grad():
+            for value, gradient in zip(p.values(), gradients):
+                value -= setup.learning_rate * gradient
+        return loss.detach()
+
+    return Trainer(setup, step, lambda images: network.stages(p, images), p)
 
 
 def compiled(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer:
@@ -161,6 +186,7 @@ MODES = {
     "functional": functional,
     "channels_last": eager,
     "compile": compiled,
+    "cuda_graph": cuda_graph,
     "space_to_depth": space_to_depth,
 }
 COMPILED = ("compile", "space_to_depth")
@@ -213,6 +239,10 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
         raise Unsupported("precision", f"torch has no {setup.precision} on {setup.device}; use float32 or float64")
     if setup.mode not in MODES:
         raise Unsupported("mode", f"{setup.mode!r} is none of {', '.join(MODES)}")
+    if variant.name not in LENETS and setup.mode != "functional":
+        raise Unsupported("variant", f"{variant.name} is defined in mode functional only")
+    if setup.mode == "cuda_graph" and setup.device != "cuda":
+        raise Unsupported("mode", "a cuda_graph needs a CUDA device; run with --device cuda")
     if setup.mode in COMPILED and setup.device == "cpu" and (lacking := no_compiler()):
         raise Unsupported("mode", f"{setup.mode} needs torch.compile, which needs {lacking}")
     torch.set_num_threads(setup.threads)

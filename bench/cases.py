@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from backends import LANES, Entry
 from backends.interface import Setup
-from backends.lenet import VARIANTS
+from backends.lenet import LEARNING_RATE, VARIANTS
 from bench import ground
 
 PRECISIONS = ("float32", "float64", "tf32")
@@ -46,7 +46,8 @@ class Case:
         return "-".join((*cell, f"b{self.batch_size}", f"t{self.threads}", *rest))
 
     def setup(self) -> Setup:
-        return Setup(self.mode, self.device, self.precision, self.threads)
+        rate = VARIANTS[self.variant].learning_rate if self.variant in VARIANTS else LEARNING_RATE
+        return Setup(self.mode, self.device, self.precision, self.threads, rate)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,15 @@ def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
         dict.fromkeys(selection.threads),
         dict.fromkeys(selection.feeds),
     )
-    return [Case(*pair, *rest) for pair, *rest in cells]
+    cases = [Case(*pair, *rest) for pair, *rest in cells]
+    cases = [case for case in cases if selection.modes or exists(case, registry[case.backend])]
+    defined = [case for case in cases if registry[case.backend].defines(case.mode, case.variant)]
+    for name in selection.backends or ([] if defined else list(registry)):
+        if all(case.backend != name for case in defined):
+            asked = ", ".join(selection.variants)
+            own = ", ".join(m.name for m in registry[name].modes if registry[name].defines(m.name, asked))
+            raise UsageError(f"backend {name} defines the variant {asked} in {own or 'none'} of its modes only")
+    return defined
 
 
 def without_slow(cases: Sequence[Case], registry: Mapping[str, Entry], modes: Collection[str]) -> list[Case]:
@@ -113,16 +122,25 @@ def without_slow(cases: Sequence[Case], registry: Mapping[str, Entry], modes: Co
     return [case for case in cases if case.mode in modes or (case.backend, case.mode) not in slow]
 
 
+def exists(case: Case, entry: Entry) -> bool:
+    """Whether a mode is one for that device at all."""
+    devices = entry.mode(case.mode).devices
+    return not devices or case.device in devices
+
+
 def impossible(case: Case, entry: Entry) -> str:
     """Why the registry already says that a case cannot run; empty where it can be tried."""
     if case.device not in entry.devices:
         return f"{case.backend} has no {case.device} code path here; run with --device {entry.devices[0]}"
+    if not exists(case, entry):
+        only = ", ".join(entry.mode(case.mode).devices)
+        return f"mode {case.mode} of {case.backend} exists on {only} only; run with --device {only}"
     if case.precision not in entry.precisions:
         return f"{case.backend} has no {case.precision} here; it has {', '.join(entry.precisions)}"
     if case.precision == "tf32" and case.device != "cuda":
         return "tf32 exists on CUDA devices only; run with --device cuda"
-    if case.variant not in entry.variants:
-        return f"{case.backend} does not define the variant {case.variant}"
+    if not entry.defines(case.mode, case.variant):
+        return f"mode {case.mode} of {case.backend} does not define the variant {case.variant}"
     return ""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from backends.interface import Trainer
-from backends.lenet import Variant, stage_shapes
+from backends.lenet import Variant, connected, stage_shapes
 from bench.lesson import Lesson
 
 CHECKPOINTS = (1, 10, 100)
@@ -216,8 +216,9 @@ def compare_weights(
 
 
 def parameter_counts(weights: Mapping[str, np.ndarray], variant: Variant) -> dict[str, int]:
-    """Trainable numbers per stage, counted from arrays."""
-    counts = dict.fromkeys(stage_shapes(variant), 0)
+    """Trainable numbers per stage, counted from arrays, but for those that connect nothing."""
+    counts, masks = dict.fromkeys(stage_shapes(variant), 0), connected(variant)
     for name, value in weights.items():
-        counts[name.split(".")[0]] = counts.get(name.split(".")[0], 0) + int(np.size(value))
+        there = np.broadcast_to(masks[name], np.shape(value)).sum() if name in masks else np.size(value)
+        counts[name.split(".")[0]] = counts.get(name.split(".")[0], 0) + int(there)
     return counts

@@ -44,7 +44,8 @@ from backends.interface import LEARNING_RATE
 from backends.lenet import VARIANTS, initial_weights, stage_shapes, weights_sha256
 modes = {e.name: {m.name: [m.lane, getattr(m, "slow", False)] for m in e.modes} for e in backends.registry().values()}
 networks = {
-    name: [stage_shapes(v), v.activation, v.pooling, weights_sha256(initial_weights(v)), LEARNING_RATE]
+    name: [stage_shapes(v), v.activation, v.pooling, weights_sha256(initial_weights(v)),
+           getattr(v, "learning_rate", LEARNING_RATE), getattr(v, "rubbish", None)]
     for name, v in VARIANTS.items()
 }
 print(json.dumps({"modes": modes, "networks": networks}))

@@ -21,7 +21,7 @@ import numpy as np
 
 from backends.lenet import Conv, Dense, Pool, Variant
 from bench.data import Dataset, synthetic
-from bench.reference import Reference, forward, windows_of
+from bench.reference import AT_ONCE, Reference, forward, windows_of
 
 # Relative to the largest value of a stage. float32 trainers are up to 1e-6 off after 100 steps.
 CLOSE_TO_A_KINK = 1e-5
@@ -92,10 +92,19 @@ def lesson_from(
         labels.append(dataset.labels[rows])
         losses.append(reference.step(images[-1], labels[-1]))
         if with_stages and not stages:
-            stages = forward(variant, reference.weights, images[-1].astype(np.float64))
+            stages = stages_of(variant, reference.weights, images[-1])
         if step in checkpoints:
             weights[step] = dict(reference.weights)
     return Lesson(np.stack(images), np.stack(labels), np.array(losses), stages, weights)
+
+
+def stages_of(variant: Variant, weights: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, np.ndarray]:
+    """Every stage's value, a few images at a time: those of a large batch would take gigabytes on the way."""
+    parts = [
+        forward(variant, weights, images[start : start + AT_ONCE].astype(np.float64))
+        for start in range(0, len(images), AT_ONCE)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def same_again(lesson: Lesson, reference: Reference) -> Lesson:

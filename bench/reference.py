@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from backends.lenet import Conv, Dense, Pool, Variant, initial_weights
+from backends.lenet import Conv, Dense, Pool, Prototypes, Subsample, Variant, connected, initial_weights, is_activated
+from backends.prototypes import prototypes
 
 Array = np.ndarray
 # Images at a time, whose windows stay in the caches: those of 4096 images would take gigabytes.
@@ -32,7 +33,7 @@ class Reference:
         for start in range(0, len(images), AT_ONCE):
             part = slice(start, start + AT_ONCE)
             stages = forward(self.variant, self.weights, images[part].astype(np.float64))
-            mean, d = cross_entropy(stages[self.variant.layers[-1].name], labels[part])
+            mean, d = cross_entropy(stages[self.variant.layers[-1].name], labels[part], self.variant.rubbish)
             share = len(labels[part]) / len(labels)
             loss += share * mean
             for name, gradient in backward(self.variant, self.weights, stages, share * d).items():
@@ -44,19 +45,25 @@ class Reference:
 
 def forward(variant: Variant, weights: Mapping[str, Array], images: Array, activated: bool = True) -> dict[str, Array]:
     """Every stage's value, in canonical layout; with `activated=False`, what enters the activation instead."""
-    stages = {"input": images}
+    stages, masks = {"input": images}, connected(variant)
     x = images
     for layer in variant.layers:
+        name = f"{layer.name}.weight"
         if isinstance(layer, Conv):
-            x = before = convolve(x, weights[f"{layer.name}.weight"], layer.padding)
+            x = before = convolve(x, weights[name] * masks.get(name, 1), layer.padding)
             x = before = before + weights[f"{layer.name}.bias"][:, None, None]
+        elif isinstance(layer, Subsample):
+            x = windows_of(x, layer.kernel).sum(-1) * weights[name][:, None, None]
+            x = before = x + weights[f"{layer.name}.bias"][:, None, None]
+        elif isinstance(layer, Prototypes):
+            x = before = -((x[:, None, :] - prototypes()) ** 2).sum(2)
         elif isinstance(layer, Dense):
-            x = before = x @ weights[f"{layer.name}.weight"].T + weights[f"{layer.name}.bias"]
+            x = before = x @ weights[name].T + weights[f"{layer.name}.bias"]
         elif isinstance(layer, Pool):
             x = before = pooled(windows_of(x, layer.kernel), variant.pooling)
         else:
             x = before = x.reshape(len(x), -1)
-        if isinstance(layer, (Conv, Dense)) and layer is not variant.layers[-1]:
+        if is_activated(variant, layer):
             x = activate(variant.activation, before)
         stages[layer.name] = x if activated else before
     return stages
@@ -64,23 +71,32 @@ def forward(variant: Variant, weights: Mapping[str, Array], images: Array, activ
 
 def backward(variant: Variant, weights: Mapping[str, Array], stages: Mapping[str, Array], d: Array) -> dict[str, Array]:
     """The gradient of every weight, from the stages' values and the gradient of the logits."""
-    gradients = {}
+    gradients, masks = {}, connected(variant)
     entering = list(stages.values())
     for layer, x in reversed(list(zip(variant.layers, entering))):
         y, weight = stages[layer.name], weights.get(f"{layer.name}.weight")
-        if isinstance(layer, (Conv, Dense)) and layer is not variant.layers[-1]:
+        if is_activated(variant, layer):
             d = d * slope(variant.activation, y)
         if isinstance(layer, Conv) and weight is not None:
             gradients[f"{layer.name}.bias"] = d.sum((0, 2, 3))
             patches = sliding(padded(x, layer.padding), layer.kernel)
-            gradients[f"{layer.name}.weight"] = np.tensordot(d, patches, axes=([0, 2, 3], [0, 2, 3]))
+            gradient = np.tensordot(d, patches, axes=([0, 2, 3], [0, 2, 3]))
+            gradients[f"{layer.name}.weight"] = gradient * masks.get(f"{layer.name}.weight", 1)
             if layer is variant.layers[0]:
                 break  # nobody asks for the images' own gradient, which would be a third of the step
-            turned = weight[:, :, ::-1, ::-1].swapaxes(0, 1)
+            turned = (weight * masks.get(f"{layer.name}.weight", 1))[:, :, ::-1, ::-1].swapaxes(0, 1)
             d = convolve(d, turned, layer.kernel - 1 - layer.padding)
         elif isinstance(layer, Dense) and weight is not None:
             gradients[f"{layer.name}.bias"], gradients[f"{layer.name}.weight"] = d.sum(0), d.T @ x
             d = d @ weight
+        elif isinstance(layer, Subsample) and weight is not None:
+            windows = windows_of(x, layer.kernel)
+            gradients[f"{layer.name}.bias"] = d.sum((0, 2, 3))
+            gradients[f"{layer.name}.weight"] = (d * windows.sum(-1)).sum((0, 2, 3))
+            # Average pooling gives back a k * k-th to each; here each has had the whole.
+            d = unpooled(d * weight[:, None, None] * layer.kernel**2, windows, x.shape, "average")
+        elif isinstance(layer, Prototypes):
+            d = np.einsum("nc,ncf->nf", d, -2 * (x[:, None, :] - prototypes()))
         elif isinstance(layer, Pool):
             d = unpooled(d, windows_of(x, layer.kernel), x.shape, variant.pooling)
         else:
@@ -88,8 +104,18 @@ def backward(variant: Variant, weights: Mapping[str, Array], stages: Mapping[str
     return gradients
 
 
-def cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
-    """The mean softmax cross-entropy of (N, 10) logits, and its gradient: (softmax - one-hot) / N."""
+def cross_entropy(logits: Array, labels: Array, rubbish: float | None = None) -> tuple[float, Array]:
+    """The mean softmax cross-entropy of (N, 10) logits, and its gradient: (softmax - one-hot) / N.
+
+    With `rubbish`, the logit of an eleventh class, it is LeCun et al. 1998, equation 9, of minus the logits.
+    """
+    if rubbish is not None:
+        distances = -logits
+        others = np.logaddexp(rubbish, np.logaddexp.reduce(-distances, axis=1))
+        right = np.arange(len(labels)), labels
+        gradient = -np.exp(-distances - others[:, None])
+        gradient[right] += 1
+        return float((distances[right] + others).mean()), -gradient / len(labels)
     exponential = np.exp(logits - logits.max(1, keepdims=True))
     softmax = exponential / exponential.sum(1, keepdims=True)
     one_hot = np.eye(logits.shape[1])[labels]
@@ -97,9 +123,11 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
 
 
 def activate(name: str, x: Array) -> Array:
-    """Sigmoid, tanh or ReLU of an array of any shape."""
+    """Sigmoid, tanh, ReLU or LeCun's scaled tanh of an array of any shape."""
     if name == "sigmoid":
         return 1 / (1 + np.exp(-x))
+    if name == "scaled_tanh":
+        return 1.7159 * np.tanh(2 / 3 * x)
     return np.tanh(x) if name == "tanh" else np.maximum(x, 0)
 
 
@@ -107,6 +135,8 @@ def slope(name: str, y: Array) -> Array:
     """The activation's derivative where its value is y."""
     if name == "sigmoid":
         return y * (1 - y)
+    if name == "scaled_tanh":
+        return 1.7159 * 2 / 3 * (1 - (y / 1.7159) ** 2)
     return 1 - y * y if name == "tanh" else (y > 0).astype(y.dtype)
 
 

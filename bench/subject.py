@@ -35,7 +35,9 @@ from bench.lesson import Lesson, has_kinks, lesson_from, read_lesson, same_again
 from bench.reference import Reference
 
 ROUND_SECONDS = {"cpu": 0.010, "cuda": 0.020}
-WARM_UP_SECONDS, WARM_UP_CALLS, WARM_UP_LIMIT_SECONDS = 1.0, 20, 3.0
+# A process that has trained another batch size before is warm sooner.
+WARM_UP_SECONDS, WARM_AGAIN_SECONDS, WARM_UP_CALLS, WARM_UP_LIMIT_SECONDS = 1.0, 0.3, 20, 3.0
+LONG_STEP_SECONDS = 0.1
 PROOF_CHECKPOINTS = (1, 4)
 MOST_CHUNK_BYTES = 64 << 20
 IMPORTED: set[str] = set()  # backends that a case before in this process has imported already
@@ -90,7 +92,8 @@ def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None, less
     record: dict[str, Any] = {"python": platform.python_version()}
     started = time.perf_counter()
     module = load(case.backend)
-    record["import_s"] = None if case.backend in IMPORTED else time.perf_counter() - started
+    warm = case.backend in IMPORTED
+    record["import_s"] = None if warm else time.perf_counter() - started
     IMPORTED.add(case.backend)
     record["version"] = module.version
 
@@ -109,7 +112,8 @@ def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None, less
     forget_peak()
     fitting = max(1, MOST_CHUNK_BYTES // (4 * case.batch_size * variant.input_size**2))
     call_steps = min(backends.registry()[case.backend].mode(case.mode).call_steps, fitting)
-    step = warm_up(trainer, dataset, case.batch_size, call_steps, calls)
+    seconds = WARM_AGAIN_SECONDS if warm else WARM_UP_SECONDS
+    step = warm_up(trainer, dataset, case.batch_size, call_steps, calls, seconds)
     steps = min(max(math.ceil(ROUND_SECONDS[case.device] / step), call_steps), fitting)
     one, chunk, double = (trainer.put(*dataset.batches(k, case.batch_size)) for k in (1, steps, 2 * steps))
     record.update(asdict(canary.check(trainer, one, chunk, double)))
@@ -180,10 +184,13 @@ def prove_again(trainer: Trainer, case: Case, steps: int) -> None:
         compare_again(trainer, chunk, same_again(lesson, Reference(variant, rate, trainer.weights())), case.precision)
 
 
-def warm_up(trainer: Trainer, dataset: Dataset, batch_size: int, call_steps: int, proof_calls: list[float]) -> float:
+def warm_up(
+    trainer: Trainer, dataset: Dataset, batch_size: int, call_steps: int, proof_calls: list[float], seconds: float
+) -> float:
     """Train until both a time and a number of calls are reached; the seconds of a step, once warm.
 
-    A step of half a second and more is warm after the proof: what there is to warm is small beside it.
+    Where steps are long, the time is enough: what there is to warm is small beside them. One of half a
+    second and more is warm after the proof.
     """
     proof_steps = PROOF_CHECKPOINTS[-1] - PROOF_CHECKPOINTS[0]
     if proof_calls[-1] / proof_steps > 0.5:
@@ -191,11 +198,12 @@ def warm_up(trainer: Trainer, dataset: Dataset, batch_size: int, call_steps: int
     chunk = trainer.put(*dataset.batches(call_steps, batch_size))
     started = now = time.perf_counter()
     durations: list[float] = []
-    while now - started < WARM_UP_SECONDS or len(durations) < WARM_UP_CALLS:
+    while now - started < WARM_UP_LIMIT_SECONDS:
         trainer.wait(trainer.train(chunk))
         durations.append(time.perf_counter() - now)
         now += durations[-1]
-        if now - started > WARM_UP_LIMIT_SECONDS:
+        enough = len(durations) >= WARM_UP_CALLS or durations[-1] > LONG_STEP_SECONDS * call_steps
+        if enough and now - started >= seconds:
             break
     return float(np.median(durations[len(durations) // 2 :])) / call_steps
 

@@ -26,6 +26,27 @@ def test_a_lane_is_a_choice_of_modes() -> None:
     assert {case.backend for case in expert} == {"numpy", "torch", "tensorflow", "jax", "mxnet"}
 
 
+def test_a_mode_of_one_device_is_a_case_there_or_where_it_is_named() -> None:
+    def modes(**chosen: tuple[str, ...]) -> set[str]:
+        return {case.mode for case in expand(Selection(("torch",), **chosen), registry())}
+
+    assert "cuda_graph" not in modes()
+    assert "cuda_graph" in modes(devices=("cuda",))
+    assert modes(modes=("cuda_graph",)) == {"cuda_graph"}
+
+
+def test_neighbours_of_lenet_are_in_one_mode_of_each_backend() -> None:
+    cases = expand(Selection(variants=("lenet5", "lecun1998")), registry())
+    assert [(case.backend, case.mode) for case in cases if case.variant == "lecun1998"] == [
+        ("numpy", "im2col"),
+        ("torch", "functional"),
+        ("tensorflow", "function"),
+        ("jax", "jit"),
+        ("mxnet", "hybridize"),
+    ]
+    assert len([case for case in cases if case.variant == "lenet5"]) == len(expand(Selection(), registry()))
+
+
 def test_a_selection_is_a_product_and_ids_are_unique() -> None:
     selection = Selection(
         ("numpy", "jax"), ("im2col", "jit"), batch_sizes=(1, 64, 1), precisions=("float32", "float64")
@@ -41,7 +62,10 @@ def test_a_selection_is_a_product_and_ids_are_unique() -> None:
         (Selection(("theano",)), "unknown backend 'theano'; known are jax, mxnet, numpy, tensorflow, torch"),
         (Selection(modes=("fast",)), "unknown mode 'fast'"),
         (Selection(lanes=("fast",)), "unknown lane 'fast'; known are expert, tutorial"),
-        (Selection(variants=("alexnet",)), "unknown variant 'alexnet'; known are lenet5, modern, tanh"),
+        (
+            Selection(variants=("alexnet",)),
+            "unknown variant 'alexnet'; known are cnn, lecun1998, lenet5, mlp, modern, tanh",
+        ),
         (Selection(devices=("tpu",)), "unknown device 'tpu'; known are cpu, cuda"),
         (Selection(precisions=("int8",)), "unknown precision 'int8'"),
         (Selection(batch_sizes=(0,)), "batch size 0 is not a number of at least 1"),
@@ -49,6 +73,10 @@ def test_a_selection_is_a_product_and_ids_are_unique() -> None:
         (
             Selection(("numpy", "jax"), ("jit",)),
             "backend numpy has no mode jit; its modes are loops (tutorial), im2col (tutorial)",
+        ),
+        (
+            Selection(("torch",), ("eager",), ("mlp",)),
+            "backend torch defines the variant mlp in functional of its modes only",
         ),
     ],
 )
@@ -64,6 +92,10 @@ def test_bad_input_is_refused_in_one_line(selection: Selection, message: str) ->
     [
         (Case("mxnet", "imperative", device="cuda"), "mxnet has no cuda code path here; run with --device cpu"),
         (Case("numpy", "im2col", precision="tf32"), "numpy has no tf32 here; it has float32, float64"),
+        (
+            Case("torch", "cuda_graph"),
+            "mode cuda_graph of torch exists on cuda only; run with --device cuda",
+        ),
         (Case("torch", "eager", precision="tf32"), "tf32 exists on CUDA devices only; run with --device cuda"),
         (Case("torch", "eager", device="cuda", precision="tf32"), ""),
         (Case("torch", "eager"), ""),
@@ -75,4 +107,4 @@ def test_what_the_registry_rules_out_has_a_reason(case: Case, reason: str) -> No
 
 def test_a_variant_that_a_backend_does_not_define_has_a_reason() -> None:
     entry = Entry("half", "half", "half", (Mode("only", "tutorial", "one"),), variants=("lenet5",))
-    assert impossible(Case("half", "only", "tanh"), entry) == "half does not define the variant tanh"
+    assert impossible(Case("half", "only", "tanh"), entry) == "mode only of half does not define the variant tanh"

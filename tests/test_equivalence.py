@@ -88,7 +88,7 @@ def test_a_trainer_with_other_initial_weights_is_found_before_its_first_step() -
 
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_every_weight_moves_in_a_lesson_by_more_than_float32_rounds(name: str) -> None:
-    lesson = teach(VARIANTS[name], 8, (1,), 0.0625)
+    lesson = teach(VARIANTS[name], 8, (1,), VARIANTS[name].learning_rate)
     for key, start in lesson.weights[0].items():
         moved = np.linalg.norm(lesson.weights[1][key] - start)
         rounding = np.linalg.norm(start) * np.finfo(np.float32).eps

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from backends.lenet import (
+    INITIALISATIONS,
+    TABLE_I,
     VARIANTS,
+    connected,
+    connections,
+    drawn_weights,
     initial_weights,
     multiply_adds,
     output_size,
@@ -18,11 +23,21 @@ from backends.lenet import (
     weights_sha256,
     widths,
 )
+from backends.prototypes import prototypes
 
 SIDES = {
     "lenet5": [28, 28, 14, 10, 5, 400, 120, 84, 10],
     "tanh": [32, 28, 14, 10, 5, 1, 120, 84, 10],
     "modern": [32, 28, 14, 10, 5, 400, 120, 84, 10],
+    "lecun1998": [32, 28, 14, 10, 5, 1, 120, 84, 10],
+    "mlp": [28, 784, 100, 10],
+    "cnn": [28, 26, 13, 11, 5, 3, 576, 64, 10],
+}
+PARAMETERS = {
+    **dict.fromkeys(("lenet5", "tanh", "modern"), 61_706),
+    "lecun1998": 60_000,  # LeCun et al. 1998, II.B
+    "mlp": 79_510,
+    "cnn": 93_322,
 }
 
 
@@ -38,8 +53,45 @@ def test_the_default_variant_goes_28_28_14_10_5_400_with_6_and_16_channels() -> 
 
 
 @pytest.mark.parametrize("name", list(VARIANTS))
-def test_every_variant_has_61706_parameters(name: str) -> None:
-    assert sum(parameters(VARIANTS[name]).values()) == 61_706
+def test_parameters(name: str) -> None:
+    assert sum(parameters(VARIANTS[name]).values()) == PARAMETERS[name]
+
+
+def test_the_paper_s_network_has_the_paper_s_counts_layer_by_layer() -> None:
+    """LeCun et al. 1998, II.B: trainable parameters of C1, S2, C3, S4, C5 and F6, and all connections."""
+    variant = VARIANTS["lecun1998"]
+    own = parameters(variant)
+    assert [own[name] for name in ("conv1", "pool1", "conv2", "pool2", "conv3", "dense2", "dense3")] == [
+        *(156, 12, 1_516, 32, 48_120, 10_164, 0),
+    ]
+    assert connections(variant) == 340_908
+
+
+def test_table_1() -> None:
+    """Each map of S2 goes into ten maps of C3; those see three, four or all six, and no two see the same."""
+    assert [sum(place in inputs for inputs in TABLE_I) for place in range(6)] == [10] * 6
+    assert [len(inputs) for inputs in TABLE_I] == [3] * 6 + [4] * 9 + [6]
+    assert len(set(TABLE_I)) == 16
+    mask = connected(VARIANTS["lecun1998"])["conv2.weight"]
+    assert mask.shape == (16, 6, 1, 1) and mask.sum() == 60
+    assert mask[9, :, 0, 0].tolist() == [1, 0, 0, 1, 1, 1]
+
+
+def test_weights_that_are_not_connected_are_zero_whoever_draws_them() -> None:
+    variant = VARIANTS["lecun1998"]
+    off = connected(variant)["conv2.weight"][:, :, 0, 0] == 0
+    for weights in (initial_weights(variant), *(drawn_weights(variant, kind, 0) for kind in INITIALISATIONS)):
+        assert (weights["conv2.weight"][off] == 0).all()
+        assert (weights["conv2.weight"][~off] != 0).all()
+
+
+def test_prototypes_are_ten_different_pictures_of_plus_and_minus_one() -> None:
+    found = prototypes()
+    assert found.shape == (10, 7 * 12)
+    assert set(np.unique(found)) == {-1, 1}
+    distances = ((found[:, None] - found) ** 2).sum(2)
+    assert distances[~np.eye(10, dtype=bool)].min() >= 4 * 5, "any two differ in five pixels at least"
+    assert found[1].reshape(12, 7)[0].tolist() == [-1, -1, -1, 1, -1, -1, -1], "the top of the 1"
 
 
 def test_multiply_adds_of_the_default_variant() -> None:

@@ -17,8 +17,8 @@ from types import ModuleType
 import pytest
 
 import backends
-from backends.interface import LEARNING_RATE, Setup
-from backends.lenet import VARIANTS, initial_weights
+from backends.interface import Setup
+from backends.lenet import LEARNING_RATE, VARIANTS, initial_weights
 from bench.equivalence import Comparison, compare_training
 from bench.lesson import teach
 from tests.conformance.conftest import backend_names, skip_what_cannot_run_here
