@@ -52,9 +52,6 @@ class Layered:
             x[layer.name] = value
         return x
 
-    def loss(self, p: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        """The mean softmax cross-entropy, with the variant's class for rubbish where it has one."""
-        logits = self.stages(p, images)[self.variant.layers[-1].name]
-        if self.variant.rubbish is not None:
-            logits = F.pad(logits, (0, 1), value=self.variant.rubbish)
-        return F.cross_entropy(logits, labels)
+    def with_rubbish(self, logits: Tensor) -> Tensor:
+        """With a column more, where the variant has a class for rubbish."""
+        return logits if self.variant.rubbish is None else F.pad(logits, (0, 1), value=self.variant.rubbish)

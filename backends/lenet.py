@@ -303,7 +303,10 @@ def connections(variant: Variant) -> int:
 
 
 def multiply_adds(variant: Variant) -> dict[str, int]:
-    """Multiply-adds of one sample's forward pass, per stage; pooling, biases and activations not counted."""
+    """Multiply-adds of one sample's forward pass, per stage, of convolutions and dense layers.
+
+    Pooling, sub-sampling, distances to prototypes, biases and activations are not counted.
+    """
     shapes, masks = stage_shapes(variant), connected(variant)
     counts = dict.fromkeys(shapes, 0)
     for name, shape in weight_shapes(variant).items():
@@ -377,7 +380,10 @@ def drawn_weights(variant: Variant, initialisation: str, seed: int) -> dict[str,
     weights = {}
     for name, shape in shapes.items():
         of, mask = shapes[name.replace(".bias", ".weight")], masks.get(name, np.float32(1))
-        fan_in, fan_out = math.prod(of[1:]), of[0] * math.prod(of[2:])
+        fan_in: Any = math.prod(of[1:])
+        fan_out: Any = of[0] * math.prod(of[2:])
+        if name in masks:  # each map has as many inputs and outputs as it is connected to
+            fan_in, fan_out = (mask.sum(axis, keepdims=True) * math.prod(of[2:]) for axis in (1, 0))
         if len(of) == 1:  # sub-sampling: a weight for the sum of a window
             fan_in = fan_out = variant[name.split(".")[0]].kernel ** 2
         if initialisation == "paper":
@@ -385,9 +391,9 @@ def drawn_weights(variant: Variant, initialisation: str, seed: int) -> dict[str,
         elif name.endswith(".bias"):
             drawn = np.zeros(shape)
         elif initialisation == "he":
-            drawn = random.normal(0, math.sqrt(2 / fan_in), shape)
+            drawn = random.normal(0, np.sqrt(2 / fan_in), shape)
         elif initialisation == "xavier":
-            bound = math.sqrt(6 / (fan_in + fan_out))
+            bound = np.sqrt(6 / (fan_in + fan_out))
             drawn = random.uniform(-bound, bound, shape)
         else:
             raise ValueError(f"unknown initialisation {initialisation!r}; known are {', '.join(INITIALISATIONS)}")

@@ -141,7 +141,8 @@ class Trainer:
         self.stage_values = jax.jit(network.stages)
 
     def put(self, images: np.ndarray, labels: np.ndarray) -> list[tuple[jax.Array, jax.Array]]:
-        return [jax.device_put((x, y), self.place) for x, y in zip(self.network.lay_out(images), labels)]
+        chunk = [jax.device_put((x, y), self.place) for x, y in zip(self.network.lay_out(images), labels)]
+        return jax.block_until_ready(chunk)
 
     def train(self, chunk: list[tuple[jax.Array, jax.Array]]) -> list[jax.Array]:
         losses = []
@@ -179,7 +180,7 @@ class ScanTrainer(Trainer):
         self.steps = jax.jit(steps)
 
     def put(self, images: np.ndarray, labels: np.ndarray) -> Any:
-        return jax.device_put((self.network.lay_out(images), labels), self.place)
+        return jax.block_until_ready(jax.device_put((self.network.lay_out(images), labels), self.place))
 
     def train(self, chunk: Any) -> Any:
         self.params, losses = self.steps(self.params, *chunk)

@@ -114,38 +114,27 @@ def eager(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer
 
 def functional(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer:
     p = {name: value.requires_grad_() for name, value in weights.items()}
-    if variant.name not in LENETS:
-        return layered(variant, p, setup)
+    layered = None if variant.name in LENETS else Layered(variant, next(iter(p.values())))
+
+    def stages(images: Tensor) -> dict[str, Tensor]:
+        return layered.stages(p, images) if layered else functional_stages(p, variant, images)
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
-        loss = F.cross_entropy(functional_stages(p, variant, images)["dense3"], labels)
+        logits = stages(images)["dense3"]
+        loss = F.cross_entropy(logits if layered is None else layered.with_rubbish(logits), labels)
         gradients = torch.autograd.grad(loss, list(p.values()))
         with torch.no_grad():
             for value, gradient in zip(p.values(), gradients):
                 value -= setup.learning_rate * gradient
         return loss.detach()
 
-    return Trainer(setup, step, lambda images: functional_stages(p, variant, images), p)
+    return Trainer(setup, step, stages, p)
 
 
 def cuda_graph(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer:
     trainer = functional(variant, weights, setup)
     trainer.step = Captured(trainer.step, list(trainer.parameters.values()))
     return trainer
-
-
-def layered(variant: Variant, p: dict[str, Tensor], setup: Setup) -> Trainer:
-    network = Layered(variant, next(iter(p.values())))
-
-    def step(images: Tensor, labels: Tensor) -> Tensor:
-        loss = network.loss(p, images, labels)
-        gradients = torch.autograd.grad(loss, list(p.values()))
-        with torch.no_grad():
-            for value, gradient in zip(p.values(), gradients):
-                value -= setup.learning_rate * gradient
-        return loss.detach()
-
-    return Trainer(setup, step, lambda images: network.stages(p, images), p)
 
 
 def compiled(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer:

@@ -110,9 +110,9 @@ def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
     defined = [case for case in cases if registry[case.backend].defines(case.mode, case.variant)]
     for name in selection.backends or ([] if defined else list(registry)):
         if all(case.backend != name for case in defined):
-            asked = ", ".join(selection.variants)
-            own = ", ".join(m.name for m in registry[name].modes if registry[name].defines(m.name, asked))
-            raise UsageError(f"backend {name} defines the variant {asked} in {own or 'none'} of its modes only")
+            asked, entry = ", ".join(selection.variants), registry[name]
+            have = [m.name for m in entry.modes if any(entry.defines(m.name, v) for v in selection.variants)]
+            raise UsageError(f"backend {name} defines {asked} in these of its modes only: {', '.join(have) or 'none'}")
     return defined
 
 

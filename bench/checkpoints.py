@@ -65,7 +65,7 @@ def load(path: Path) -> Checkpoint:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: is no weights file that can be read ({reason})") from error
     try:
@@ -88,6 +88,7 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(weights, about, arrays)
 
 
-def same_network(about: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two checkpoints are of one training: everything but how far it has come."""
-    return {**about, "progress": None} == {**other, "progress": None}
+def refuse_another(path: Path, at: Checkpoint, about: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where a file is not of this training, or does not say how far it has come."""
+    if at.about.get("course") != about["course"] or "progress" not in at.about or "losses" not in at.history:
+        raise CheckpointError(f"{path}: is of another training; delete it to train that one anew")

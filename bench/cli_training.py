@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from backends import Entry
 from backends.lenet import INITIALISATIONS, VARIANTS
 from bench import checkpoints, environments, results, tables
 from bench import train as trainings
 from bench.cases import Selection, UsageError, expand, without_slow
 from bench.data import NAMES
 from bench.evaluate import evaluate as evaluated
-from bench.options import DataDir, Deadline, Modes, Pythons, Results, known_backends, names, refuse_unused
+from bench.options import DataDir, Deadline, Modes, Pythons, Results, backends_of, known_backends, names, refuse_unused
 from bench.results import Accuracy
 from bench.selfcheck import cases as representative
 from bench.terminal import DownloadBar, only_run_here, output, warn_if_busy
@@ -27,15 +29,19 @@ from bench.training import NORMALISATIONS, SCHEDULES, Course
 app = typer.Typer()
 
 
+# Learning rates with which plain SGD trains each network well from batches of 64 or 128.
+RATES = {"lenet5": 1.0, "tanh": 0.1, "modern": 0.1, "lecun1998": 0.002, "mlp": 0.1, "cnn": 0.1}
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained where the command line does not say otherwise."""
+    """What is trained where the command line does not say otherwise; without a `rate`, each variant's own."""
 
     variant: str = "lenet5"
     data: str = "mnist"
     epochs: int = 10
     batch: int = 128
-    rate: float = 0.1
+    rate: float | None = None
     schedule: str = "constant"
     initialisation: str = "xavier"
     normalisation: str = "unit"
@@ -46,7 +52,7 @@ class Recipe:
 RECIPES = {
     "": Recipe(),
     # Zhang et al., Dive into Deep Learning, 7.6.2.
-    "d2l": Recipe(data="fashion-mnist"),
+    "d2l": Recipe(data="fashion-mnist", rate=0.1),
     "mnist": Recipe(variant="modern", epochs=6, batch=64, normalisation="standard", schedule="step", seeds=3, looks=4),
 }
 
@@ -63,7 +69,9 @@ def train(
     data_dir: DataDir = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=10_000)] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="images per step")] = None,
-    rate: Annotated[float | None, typer.Option("--learning-rate", min=0)] = None,
+    rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="without it, one that suits the variant")
+    ] = None,
     schedule: Annotated[str | None, typer.Option("--schedule", help=", ".join(SCHEDULES))] = None,
     initialisation: Annotated[str | None, typer.Option("--init", help=", ".join(INITIALISATIONS))] = None,
     normalisation: Annotated[str | None, typer.Option("--normalise", help=", ".join(NORMALISATIONS))] = None,
@@ -100,7 +108,7 @@ def train(
         )
         interpreters = environments.parse_interpreters(python)
         registry = known_backends(interpreters)
-        asked = () if "all" in backend else names(backend)
+        asked = backends_of(backend)
         selection = Selection(
             asked,
             names(mode),
@@ -111,15 +119,8 @@ def train(
             (threads,),
             lanes=() if mode else ("tutorial",),
         )
-        every = without_slow(expand(selection, registry), registry, selection.modes)
-        cases = [one for name in selection.variants for one in representative(of(every, name), selection.modes)]
-        refuse_unused(interpreters, cases)
-        courses = tuple(
-            Course(case, base.data, one, base.epochs, base.rate, base.schedule, base.initialisation,
-                   base.normalisation, base.looks)
-            for case in cases
-            for one in range(seed, seed + base.seeds)
-        )  # fmt: skip
+        courses = planned(base, selection, registry, range(seed, seed + base.seeds))
+        refuse_unused(interpreters, [course.case for course in courses])
         named = frozenset({*asked, *interpreters})
         command = " ".join(["lenet-bench", *sys.argv[1:]])
         request = trainings.Request(courses, named, data_dir, interpreters, deadline, command)
@@ -154,13 +155,34 @@ def chosen(recipe: str, **options: Any) -> Recipe:
     ):
         if value not in known:
             raise UsageError(f"unknown {what} {value!r}; known are {', '.join(known)}")
-    if not found.rate > 0:
-        raise UsageError("a --learning-rate of 0 trains nothing")
+    if found.rate is not None and not 0 < found.rate < math.inf:
+        raise UsageError(f"--learning-rate {found.rate} is not a number above 0")
     return found
 
 
-def of(cases: list[Any], variant: str) -> list[Any]:
-    return [case for case in cases if case.variant == variant]
+def planned(
+    base: Recipe, selection: Selection, registry: Mapping[str, Entry], seeds: Sequence[int]
+) -> tuple[Course, ...]:
+    """A course per case and seed: of each backend one mode per variant, where none is named."""
+    cases = without_slow(expand(selection, registry), registry, selection.modes)
+    if not cases:
+        raise UsageError("every mode of these backends is marked slow; name the one that is meant with --mode")
+    return tuple(
+        Course(
+            case=case,
+            data=base.data,
+            seed=seed,
+            epochs=base.epochs,
+            learning_rate=base.rate or RATES[case.variant],
+            schedule=base.schedule,
+            initialisation=base.initialisation,
+            normalisation=base.normalisation,
+            parts=base.looks,
+        )
+        for variant in selection.variants
+        for case in representative([one for one in cases if one.variant == variant], selection.modes)
+        for seed in seeds
+    )
 
 
 @contextmanager
@@ -232,7 +254,7 @@ def evaluate(
     course = at.about.get("course") or {}
     interpreters = environments.parse_interpreters(python)
     registry = known_backends(interpreters)
-    asked = () if "all" in backend else names(backend)
+    asked = backends_of(backend)
     selection = Selection(
         asked, names(mode), (at.variant.name,), (device,), (precision,), lanes=() if mode else ("tutorial",)
     )

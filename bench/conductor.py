@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -53,6 +53,7 @@ WARM_ROUNDS = (1, 1, 2)
 # A sweep leaves out batches larger than the first whose step takes longer: each is some 20 steps, with all proofs.
 LONGEST_SWEPT_SECONDS = 1.0
 LEFT_OUT = "left out"
+Announced = tuple[str, str]  # the name of a process, and the case for which it asks to begin
 NETWORK = Path(lenet.__file__).read_bytes()
 
 
@@ -88,11 +89,20 @@ class Outcome:
     rounds: list[Round] = field(default_factory=list)
 
 
+class Running(NamedTuple):
+    """A process, what it prints, and the name by which its connections are known."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    name: str
+
+
 class Worker:
     """The conductor's side of one case in its process. Once `end` was called, there is an outcome and no process."""
 
-    def __init__(self, case: Case, process: subprocess.Popen[bytes], log: Path, cpus: list[int]) -> None:
-        self.case, self.process, self.log, self.cpus = case, process, log, cpus
+    def __init__(self, case: Case, running: Running, cpus: list[int]) -> None:
+        self.case, self.running, self.cpus = case, running, cpus
+        self.process, self.log = running.process, running.log
         self.started = time.monotonic()
         self.connection: Connection | None = None
         self.start_seconds = self.round_seconds = 0.0
@@ -177,15 +187,15 @@ class Place:
     scratch: Path
     address: str
     token: str
-    arrivals: queue.Queue[tuple[str, Connection]]
+    arrivals: queue.Queue[tuple[Announced, Connection]]
     queues: Mapping[Case, Sequence[Case]] = field(default_factory=dict)
     workers: list[Worker] = field(default_factory=list)
-    arrived: dict[str, Connection] = field(default_factory=dict)
+    arrived: dict[Announced, Connection] = field(default_factory=dict)
 
-    def living(self, case: Case) -> tuple[subprocess.Popen[bytes], Path] | None:
-        """The process in whose queue the case stands, and its log; None where it has not begun, or has ended."""
+    def living(self, case: Case) -> Running | None:
+        """The process in whose queue the case stands; None where it has not begun, or has ended."""
         living = (worker for worker in self.before(case) if worker.process.poll() is None)
-        return next(((worker.process, worker.log) for worker in living), None)
+        return next((worker.running for worker in living), None)
 
     def before(self, case: Case) -> list[Worker]:
         """Those that had smaller batches of this case's mode."""
@@ -208,11 +218,11 @@ class Place:
     def welcome(self, starting: Sequence[Worker]) -> None:
         """Those of them that have announced themselves may begin, on the CPUs that are free for them."""
         while not self.arrivals.empty():
-            name, connection = self.arrivals.get()
-            self.arrived[name] = connection
+            announced, connection = self.arrivals.get()
+            self.arrived[announced] = connection
         for worker in starting:
-            if worker.case.id in self.arrived:
-                worker.connection = self.arrived.pop(worker.case.id)
+            if (worker.running.name, worker.case.id) in self.arrived:
+                worker.connection = self.arrived.pop((worker.running.name, worker.case.id))
                 worker.say({"cpus": worker.cpus})
 
 
@@ -295,8 +305,7 @@ class Conductor:
             while waiting and (cpus := free_cpus(waiting[0].threads, starting)):
                 case, started = waiting.pop(0), started + 1
                 self.progress(f"{started} of {len(cases)}: proving and warming up {case.id}")
-                process, log = place.living(case) or self._spawn(case, place)
-                starting.append(Worker(case, process, log, cpus))
+                starting.append(Worker(case, place.living(case) or self._spawn(case, place), cpus))
                 place.workers.append(starting[-1])
             place.welcome(starting)
             connections = [worker.connection for worker in starting if worker.connection is not None]
@@ -315,8 +324,8 @@ class Conductor:
                     )
             starting = [worker for worker in starting if worker.outcome is None and not worker.round_seconds]
 
-    def _spawn(self, case: Case, place: Place) -> tuple[subprocess.Popen[bytes], Path]:
-        """A process for this case and for those queued behind it; and its log."""
+    def _spawn(self, case: Case, place: Place) -> Running:
+        """A process for this case and for those queued behind it."""
         folder = Path(tempfile.mkdtemp(prefix=f"{case.id}-", dir=place.scratch))
         orders = [self._order(one, folder) for one in place.queues.get(case, [case])]
         python = sys.executable if is_control(case) else str(self.interpreters[case])
@@ -332,6 +341,7 @@ class Conductor:
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             turns.ADDRESS_VARIABLE: place.address,
             turns.TOKEN_VARIABLE: place.token,
+            turns.PROCESS_VARIABLE: folder.name,
             turns.PARENT_VARIABLE: str(os.getpid()),
         }
         if not is_control(case):
@@ -350,7 +360,7 @@ class Conductor:
                 stderr=subprocess.STDOUT,
                 start_new_session=sys.platform != "win32",
             )
-        return process, log
+        return Running(process, log, folder.name)
 
     def _order(self, case: Case, folder: Path) -> Path:
         """The file that tells a process what to measure."""
@@ -473,10 +483,10 @@ def is_due(sweep: int, rounds: int, sweeps: int) -> bool:
 
 
 @contextmanager
-def listening() -> Iterator[tuple[str, str, queue.Queue[tuple[str, Connection]]]]:
-    """An address and a token for workers to connect with, and a queue of those that have: (name, connection)."""
+def listening() -> Iterator[tuple[str, str, queue.Queue[tuple[Announced, Connection]]]]:
+    """An address and a token for workers to connect with, and a queue of those that have, with their connections."""
     token = secrets.token_hex(16)
-    arrivals: queue.Queue[tuple[str, Connection]] = queue.Queue()
+    arrivals: queue.Queue[tuple[Announced, Connection]] = queue.Queue()
     key = bytes.fromhex(token)
     with Listener(("127.0.0.1", 0)) as listener:
 
@@ -484,7 +494,8 @@ def listening() -> Iterator[tuple[str, str, queue.Queue[tuple[str, Connection]]]
             try:
                 deliver_challenge(connection, key)
                 answer_challenge(connection, key)
-                arrivals.put((turns.receive(connection)["worker"], connection))
+                hello = turns.receive(connection)
+                arrivals.put(((hello["process"], hello["worker"]), connection))
             except (AuthenticationError, EOFError, OSError, ValueError, KeyError, TypeError):
                 connection.close()  # not one of ours
 

@@ -109,7 +109,7 @@ def load(
     if name == "digits":
         images, labels = _digits(split)
     elif name == "synthetic":
-        return synthetic(input_size)
+        return synthetic(input_size, seed=("train", "test").index(split))
     elif name in SOURCES:
         image_file, label_file = (_locate(name, file, data_dir, progress) for file in FILES[split])
         pixels, labels = read_idx(image_file, 3), read_idx(label_file, 1)

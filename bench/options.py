@@ -15,6 +15,7 @@ from bench import environments, ground
 from bench.cases import Case, Selection, UsageError
 from bench.data import NAMES
 
+LONGEST_SECONDS = 1_000_000
 SWEPT_BATCHES = (1, 4, 16, 64, 128, 256, 1024, 4096)
 
 Backends = Annotated[list[str], typer.Option("--backend", help="only these backends; each must be able to run")]
@@ -29,7 +30,18 @@ Pythons = Annotated[
     list[str], typer.Option("--python", metavar="BACKEND=PATH", help="run a backend in this interpreter")
 ]
 Results = Annotated[Path, typer.Option("--results", help="where run folders go")]
-Deadline = Annotated[float, typer.Option("--deadline", min=1, help="seconds that a process may take to get ready")]
+
+
+def finite(value: float) -> float:
+    """A number of seconds that a clock can wait. Raises UsageError."""
+    if not value <= LONGEST_SECONDS:
+        raise UsageError(f"--deadline {value} is more than {LONGEST_SECONDS} seconds")
+    return value
+
+
+Deadline = Annotated[
+    float, typer.Option("--deadline", min=1, callback=finite, help="seconds that a process may take to get ready")
+]
 
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="a case that one side does not have is no failure")]
 
@@ -83,6 +95,12 @@ def swept(selection: Selection, axis: str) -> Selection:
 def lanes(values: list[str]) -> tuple[str, ...]:
     """The lanes of `--lane`; `all` is every one, as is none."""
     return () if "all" in names(values) else names(values)
+
+
+def backends_of(values: list[str]) -> tuple[str, ...]:
+    """The names of `--backend`; with `all` among them, none, which is every one."""
+    found = names(values)
+    return () if "all" in found else found
 
 
 def refuse_unused(interpreters: Collection[str], cases: Collection[Case]) -> None:

@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import re
 import tempfile
 import types
 import typing
@@ -416,6 +417,13 @@ def write_text(path: Path, text: str) -> None:
             raise
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what was being written when a run was killed, and never got its name."""
+    for path in folder.rglob(".*"):
+        if path.is_file() and re.fullmatch(r"\..+\.(csv|json|npz)\.\w{8}", path.name):
+            path.unlink()
 
 
 def make_folder(results: Path, run_id: str) -> Path:

@@ -133,6 +133,10 @@ class Run:
         if cell not in {(row.backend, row.mode, row.variant) for row in self.shapes}:
             self.shapes += shape_rows(case, self.registry[case.backend], proof["shapes"], proof["parameters"])
 
+    def measured(self, case: Case) -> bool:
+        """Whether a pass before has brought something home of it."""
+        return any((process.case, process.status) == (case.id, "ok") for process in self.processes)
+
     def write(self) -> list[Throughput]:
         """Every file of the run folder, as things stand. `processes.csv`, last of the raw ones, makes a pass count."""
         rows = [self.throughput(case) for case in self.request.cases if any(p.case == case.id for p in self.processes)]
@@ -380,8 +384,6 @@ def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]
         request = Request.from_json(fields["request"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise results.ResultsError(f"{path}: tells of no run that could be resumed ({error})") from error
-    for leftover in folder.glob(".*"):
-        leftover.unlink()  # written when the run was killed, never given its name
     registry = known(dict(request.interpreters))
     run = Run(folder, request, registry, Machine.here(environments.SOURCE_ROOT), fields["utc"])
     processes = results.read_rows_if_any(folder, Process)
@@ -397,6 +399,7 @@ def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]
 def carry_out(run: Run, folders: Mapping[str, Path], progress: Callable[[str], None]) -> list[Throughput]:
     """Measure until enough is measured; the rows. Interrupted, the passes that are complete are on the disk."""
     request, began = run.request, time.monotonic()
+    results.remove_leftovers(run.folder)
     interpreters = look_for_environments(run)
     run.write()
     run.live = list(interpreters)
@@ -410,7 +413,8 @@ def carry_out(run: Run, folders: Mapping[str, Path], progress: Callable[[str], N
         pass_began = time.monotonic()
         conductor.progress = told_in(progress, f"pass {number}")
         for outcome in conductor.run_pass(run.live, number):
-            run.add(outcome, number)
+            if outcome.flag != LEFT_OUT or not run.measured(outcome.case):
+                run.add(outcome, number)
             if outcome.status != "ok" and outcome.case in run.live:
                 run.live.remove(outcome.case)
         run.write()

@@ -40,7 +40,8 @@ WARM_UP_SECONDS, WARM_AGAIN_SECONDS, WARM_UP_CALLS, WARM_UP_LIMIT_SECONDS = 1.0,
 LONG_STEP_SECONDS = 0.1
 PROOF_CHECKPOINTS = (1, 4)
 MOST_CHUNK_BYTES = 64 << 20
-IMPORTED: set[str] = set()  # backends that a case before in this process has imported already
+# What cases before in this process have imported and trained: (backend, mode).
+TRAINED: set[tuple[str, str]] = set()
 
 
 class Missing(Exception):
@@ -92,9 +93,10 @@ def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None, less
     record: dict[str, Any] = {"python": platform.python_version()}
     started = time.perf_counter()
     module = load(case.backend)
-    warm = case.backend in IMPORTED
-    record["import_s"] = None if warm else time.perf_counter() - started
-    IMPORTED.add(case.backend)
+    imported = any(backend == case.backend for backend, _ in TRAINED)
+    record["import_s"] = None if imported else time.perf_counter() - started
+    warm = (case.backend, case.mode) in TRAINED
+    TRAINED.add((case.backend, case.mode))
     record["version"] = module.version
 
     variant, setup = VARIANTS[case.variant], case.setup()

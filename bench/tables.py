@@ -232,6 +232,7 @@ ACCURACY_HEADINGS = (
     "mode",
     "variant",
     "parameters",
+    "rate",
     "final accuracy",
     "best",
     "s to 98.5 %",
@@ -248,6 +249,7 @@ def accuracy_cells(row: Accuracy) -> list[str]:
         row.mode,
         row.variant,
         f"{row.parameters:,}",
+        f"{row.learning_rate:g}",
         percent(row.final_accuracy),
         percent(row.best_accuracy),
         number(row.seconds_to_985, 1),
@@ -265,7 +267,7 @@ def accuracy_title(row: Accuracy) -> str:
     """What all rows of a run have in common."""
     seeds = f"seed {row.seeds}" if len(row.seeds.split()) == 1 else f"median of seeds {row.seeds}"
     return (
-        f"{row.data}, {row.epochs} epochs, batch {row.batch_size}, learning rate {row.learning_rate:g} {row.schedule}, "
+        f"{row.data}, {row.epochs} epochs, batch {row.batch_size}, {row.schedule} learning rate, "
         f"{row.initialisation}, {row.normalisation}, {row.threads} thread{'s' if row.threads > 1 else ''}, {seeds}"
     )
 

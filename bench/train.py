@@ -30,6 +30,7 @@ from bench.cases import Case, UsageError, impossible
 from bench.checkpoints import Checkpoint
 from bench.conductor import kill_group, last_words, shared_cpus
 from bench.environments import SOURCE_ROOT
+from bench.equivalence import TOLERANCES
 from bench.lesson import has_kinks
 from bench.machine import Machine
 from bench.results import Accuracy, Curve, Loss, printable
@@ -105,8 +106,16 @@ class TrainingRun:
         return self.folder / "weights" / course.id
 
     def checkpoint(self, course: Course) -> Checkpoint | None:
+        """How far a training has come. Raises CheckpointError for a file that is damaged, or of another training."""
         path = self.place(course) / LAST
-        return checkpoints.load(path) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            found = checkpoints.load(path)
+        except checkpoints.CheckpointError as error:
+            raise checkpoints.CheckpointError(f"{error}; delete it to train that one anew") from error
+        checkpoints.refuse_another(path, found, course.about())
+        return found
 
     def write(self) -> list[Accuracy]:
         """Every table of the run folder, from the checkpoints as they are now."""
@@ -131,12 +140,15 @@ class TrainingRun:
         """One case's row: medians over its seeds."""
         own = [course for course in self.request.courses if course.case == case]
         course, ends = own[0], [self.endings.get(one.id) for one in own]
-        progresses = [at.about["progress"] for one in own if (at := found[one]) and at.about["progress"]["curve"]]
+        progresses = [at.about["progress"] if (at := found[one]) else {"curve": []} for one in own]
         curves = [progress["curve"] for progress in progresses]
+        whole = [curve for one, curve in zip(own, curves) if complete(one, found[one])]
+        begun = [curve[-1] for curve in curves if curve]
         bad = next((end for end in ends if end and end.status != "ok"), None)
-        ran: dict[str, Any] = progresses[-1] if progresses else {}
+        ran: dict[str, Any] = next((progress for progress in progresses if progress["curve"]), {})
         apart = first_epoch_apart(case, found)
         tolerance = KINKED_APART if has_kinks(VARIANTS[case.variant]) else SMOOTH_APART
+        tolerance = max(tolerance, TOLERANCES[case.precision].losses)
         status = bad.status if bad else "ok" if all(complete(one, found[one]) for one in own) else "unfinished"
         return Accuracy(
             run_id=self.folder.name,
@@ -164,13 +176,13 @@ class TrainingRun:
             epochs=course.epochs,
             seeds=" ".join(str(one.seed) for one in own),
             parameters=sum(parameters(VARIANTS[case.variant]).values()),
-            final_accuracy=median([curve[-1]["accuracy"] for curve in curves]),
-            best_accuracy=median([max(row["accuracy"] for row in curve) for curve in curves]),
+            final_accuracy=median([curve[-1]["accuracy"] for curve in whole]),
+            best_accuracy=median([max(row["accuracy"] for row in curve) for curve in whole]),
             seconds_to_985=median([seconds_to(FIRST, curve) for curve in curves]),
             seconds_to_990=median([seconds_to(SECOND, curve) for curve in curves]),
-            train_seconds=median([curve[-1]["seconds"] for curve in curves]),
-            images_per_s=median([curve[-1]["steps"] * case.batch_size / curve[-1]["seconds"] for curve in curves]),
-            peak_rss_mb=ran["peak_rss_bytes"] / MEBIBYTE if ran.get("peak_rss_bytes") else None,
+            train_seconds=median([curve[-1]["seconds"] for curve in whole]),
+            images_per_s=median([row["steps"] * case.batch_size / row["seconds"] for row in begun]),
+            peak_rss_mb=max((one.get("peak_rss_bytes") or 0) / MEBIBYTE for one in progresses) or None,
             losses_apart=apart,
             losses_tolerance=tolerance,
             agreement="" if apart is None else "agrees" if apart <= tolerance else "differs",
@@ -185,7 +197,7 @@ def complete(course: Course, at: Checkpoint | None) -> bool:
 
 
 def median(values: Sequence[float | None]) -> float | None:
-    """Of the seeds that got there; None where half of them or more did not."""
+    """The median, where None is later than any number; None itself where it falls among those."""
     there = [np.inf if value is None else value for value in values]
     middle = float(np.median(there)) if there else np.inf
     return middle if np.isfinite(middle) else None
@@ -197,9 +209,10 @@ def seconds_to(accuracy: float, curve: Sequence[Mapping[str, float]]) -> float |
 
 
 def first_epoch_apart(case: Case, found: Mapping[Course, Checkpoint | None]) -> float | None:
-    """How far a case's losses of the first epoch are from the median of all cases that train the same, relative.
+    """How far a case's losses of the first epoch are from the median of all cases that train the same.
 
-    The worst batch of all seeds; None where nobody else trains the same.
+    Relative to that median or to its mean over the epoch, whichever is more; the worst batch of all seeds. None
+    where nobody else trains the same.
     """
     worst = []
     for course, at in found.items():
@@ -214,7 +227,9 @@ def first_epoch_apart(case: Case, found: Mapping[Course, Checkpoint | None]) -> 
         epoch = at.about["progress"]["curve"][-1]["steps"] * course.parts // at.about["progress"]["parts"]
         if steps := min(steps, epoch):
             middle = np.median([losses[:steps] for losses in same], axis=0)
-            worst.append(float((np.abs(at.history["losses"][:steps] - middle) / middle).max()))
+            # Of a batch that is nearly learned, relative to the epoch's mean: its own loss is next to nothing.
+            scale = np.maximum(middle, middle.mean())
+            worst.append(float((np.abs(at.history["losses"][:steps] - middle) / scale).max()))
     return max(worst, default=None)
 
 
@@ -243,8 +258,6 @@ def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]
         request = Request.from_json(fields["request"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise results.ResultsError(f"{path}: tells of no training that could be resumed ({error})") from error
-    for leftover in folder.rglob(".*"):
-        leftover.unlink()  # written when the run was killed, never given its name
     return TrainingRun(folder, request, known(dict(request.interpreters)), Machine.here(SOURCE_ROOT), fields["utc"])
 
 
@@ -253,6 +266,7 @@ def carry_out(run: TrainingRun, folders: Mapping[tuple[str, str, str], Path], te
 
     `folders` are those of `prepared`.
     """
+    results.remove_leftovers(run.folder)
     for course in sorted(run.request.courses, key=lambda course: course.seed):
         if complete(course, run.checkpoint(course)):
             continue
@@ -267,17 +281,11 @@ def carry_out(run: TrainingRun, folders: Mapping[tuple[str, str, str], Path], te
             "data": str(folders[key(course)]),
             "folder": str(run.place(course).absolute()),
         }
-        listen = functools.partial(heard, run, tell, course)
+        listen = functools.partial(tell, course)
         patience = run.request.deadline_seconds
         run.endings[course.id] = converse("train", found.python, course.case, order, patience, listen)
         run.write()
     return run.write()
-
-
-def heard(run: TrainingRun, tell: Tell, course: Course, message: dict[str, Any]) -> None:
-    tell(course, message)
-    if message["says"] == "tried":
-        run.write()
 
 
 def key(course: Course) -> tuple[str, str, str]:
@@ -363,7 +371,10 @@ def converse(
                 if not line:
                     code = process.wait()
                     return Ending("failed", printable(f"it ended with exit status {code}; {last_words(log)}"))
-                message = json.loads(line)
+                try:
+                    message = json.loads(line)
+                except ValueError:
+                    return Ending("failed", printable(f"it said {line[:80]!r}; {last_words(log)}"))
                 if message["says"] == "ended":
                     return Ending("ok", said=message)
                 if message["says"] == "failed":

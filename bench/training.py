@@ -3,7 +3,8 @@
 The course is a JSON file that the harness wrote. The same seed gives every framework the same initial
 weights and the same batches in the same order. After every part of an epoch the network is tried on
 the test images and `last.npz` is replaced whole: weights, curve and losses so far. A training that was
-killed goes on from there, to the same bits on the same machine.
+killed goes on from there, on a CPU to the same bits as without the kill. Where the learning rate changes, a
+new trainer is built from the old one's weights.
 
 What is said on standard output is for the harness, a JSON object per line; what frameworks print
 there goes to standard error.
@@ -29,6 +30,7 @@ from backends.lenet import VARIANTS, Variant, drawn_weights
 from bench import checkpoints, ground
 from bench.cases import Case
 from bench.checkpoints import Checkpoint
+from bench.reference import cross_entropy
 from bench.subject import MOST_CHUNK_BYTES, Missing, load, peak_rss_bytes
 from bench.turns import die_with_parent
 
@@ -39,8 +41,11 @@ MOST_STEPS, TRIED_AT_ONCE = 64, 500
 LAST, BEST = "last.npz", "best.npz"
 
 
+WAY_OUT = "try a lower --learning-rate"
+
+
 class Diverged(Exception):
-    """A training whose losses are no numbers any more."""
+    """A training whose losses or weights are no numbers any more."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +135,6 @@ def predicted(trainer: Trainer, variant: Variant, images: np.ndarray) -> np.ndar
     return np.concatenate(found)
 
 
-def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The mean softmax cross-entropy."""
-    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    return float((np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]).mean())
-
-
 def begin(course: Course) -> Checkpoint:
     """Where every framework starts."""
     weights = drawn_weights(VARIANTS[course.case.variant], course.initialisation, course.seed)
@@ -149,8 +148,7 @@ def train(
     """Follow the course to its end, from `last.npz` where it is. Raises Diverged, Unsupported or CheckpointError."""
     variant, last = VARIANTS[course.case.variant], folder / LAST
     at = checkpoints.load(last) if last.exists() else begin(course)
-    if not checkpoints.same_network(at.about, {**course.about(), "progress": None}):
-        raise checkpoints.CheckpointError(f"{last}: is of another training; choose another folder")
+    checkpoints.refuse_another(last, at, course.about())
     trainer, trained_at = None, math.nan
     for part in range(at.about["progress"]["parts"], course.epochs * course.parts):
         epoch, piece = divmod(part, course.parts)
@@ -167,7 +165,7 @@ def train(
             losses.append(trainer.wait(trainer.train(chunk)))
             seconds += time.perf_counter() - started
             if not np.isfinite(losses[-1]).all():
-                raise Diverged(f"the loss is {losses[-1][-1]} in epoch {epoch + 1}; try a lower --learning-rate")
+                raise Diverged(f"the loss is {losses[-1][-1]} in epoch {epoch + 1}; {WAY_OUT}")
             done = epoch * len(order) + ends[piece] + sum(map(len, losses))
             all_steps = course.epochs * len(order)
             tell({"says": "step", "done": done, "steps": all_steps, "loss": float(losses[-1].mean())})
@@ -191,7 +189,10 @@ def after_part(
     ran: dict[str, Any],
 ) -> Checkpoint:
     """The checkpoint after another part of an epoch, and a look at the test images; `ran` says what trained it."""
-    logits = predicted(trainer, VARIANTS[course.case.variant], images.test_images)
+    variant = VARIANTS[course.case.variant]
+    logits, weights = predicted(trainer, variant, images.test_images), trainer.weights()
+    if not all(np.isfinite(values).all() for values in (logits, *weights.values())):
+        raise Diverged(f"its weights are no numbers after {len(losses)} more steps; {WAY_OUT}")
     was = at.about["progress"]
     seconds += was["seconds"]
     row = {
@@ -200,12 +201,12 @@ def after_part(
         "learning_rate": course.rate(was["parts"] // course.parts),
         "seconds": seconds,
         "train_loss": float(losses.mean()),
-        "test_loss": cross_entropy(logits, images.test_labels),
+        "test_loss": cross_entropy(logits.astype(np.float64), images.test_labels, variant.rubbish)[0],
         "accuracy": float((logits.argmax(1) == images.test_labels).mean()),
     }
     progress = {"parts": was["parts"] + 1, "seconds": seconds, "curve": [*was["curve"], row], **ran}
     history = {"losses": np.concatenate([at.history["losses"], losses.astype(np.float64)])}
-    return Checkpoint(trainer.weights(), {**at.about, "progress": progress}, history)
+    return Checkpoint(weights, {**at.about, "progress": progress}, history)
 
 
 def chunks(order: np.ndarray, image_bytes: int) -> Iterator[np.ndarray]:
@@ -223,7 +224,7 @@ def read_course(path: Path) -> tuple[Course, Path, Path, tuple[int, ...]]:
 
 
 def follow(path: Path, tell: Callable[[dict[str, Any]], None]) -> None:
-    """What the harness asks for: a training, or with `weights` in the order the predictions of a checkpoint."""
+    """A training, as the harness orders it."""
     course, data, folder, cpus = read_course(path)
     ground.pin(set(cpus))
     module: ModuleType = load(course.case.backend)

@@ -20,6 +20,7 @@ from bench import ground
 
 ADDRESS_VARIABLE = "LENET_BENCH_CONDUCTOR"
 TOKEN_VARIABLE = "LENET_BENCH_TOKEN"
+PROCESS_VARIABLE = "LENET_BENCH_PROCESS"
 PARENT_VARIABLE = "LENET_BENCH_PARENT"
 
 
@@ -48,7 +49,7 @@ class Turns:
         """
         host, port = os.environ[ADDRESS_VARIABLE].split(":")
         turns = cls(Client((host, int(port)), authkey=bytes.fromhex(os.environ[TOKEN_VARIABLE])))
-        send(turns.connection, {"says": "hello", "worker": worker})
+        send(turns.connection, {"says": "hello", "worker": worker, "process": os.environ[PROCESS_VARIABLE]})
         turns._pin(receive(turns.connection))
         return turns
 

@@ -76,7 +76,7 @@ def test_a_selection_is_a_product_and_ids_are_unique() -> None:
         ),
         (
             Selection(("torch",), ("eager",), ("mlp",)),
-            "backend torch defines the variant mlp in functional of its modes only",
+            "backend torch defines mlp in these of its modes only: functional",
         ),
     ],
 )

@@ -85,6 +85,14 @@ def test_weights_that_are_not_connected_are_zero_whoever_draws_them() -> None:
         assert (weights["conv2.weight"][~off] != 0).all()
 
 
+def test_a_map_is_drawn_by_the_inputs_that_it_has() -> None:
+    """LeCun et al. 1998: within 2.4 / F_i; the first map of C3 sees three maps of S2, the last one six."""
+    weights = drawn_weights(VARIANTS["lecun1998"], "paper", 0)["conv2.weight"]
+    bounds = [2.4 / (25 * len(inputs)) for inputs in TABLE_I]
+    largest = np.abs(weights).max((1, 2, 3))
+    assert (largest <= bounds).all() and (largest > 0.9 * np.array(bounds)).all()
+
+
 def test_prototypes_are_ten_different_pictures_of_plus_and_minus_one() -> None:
     found = prototypes()
     assert found.shape == (10, 7 * 12)

@@ -103,6 +103,21 @@ def test_float32_after_float64_in_one_process_is_float32(module: ModuleType, mod
         assert {str(value.dtype) for value in stages.values()} == {precision}
 
 
+def test_a_trainer_built_from_another_s_weights_goes_on_to_the_same_bits(module: ModuleType, mode: str) -> None:
+    """What a training that was killed and resumed rests on."""
+    variant = VARIANTS["lenet5"]
+    images, labels = synthetic(28).batches(6, 16)
+    whole = module.build(variant, initial_weights(variant), Setup(mode))
+    for part in (slice(0, 3), slice(3, 6)):
+        whole.wait(whole.train(whole.put(images[part], labels[part])))
+    first = module.build(variant, initial_weights(variant), Setup(mode))
+    first.wait(first.train(first.put(images[:3], labels[:3])))
+    second = module.build(variant, first.weights(), Setup(mode))
+    second.wait(second.train(second.put(images[3:], labels[3:])))
+    for name, value in whole.weights().items():
+        np.testing.assert_array_equal(second.weights()[name], value)
+
+
 def test_looking_at_stages_trains_nothing(module: ModuleType, mode: str) -> None:
     variant = VARIANTS["lenet5"]
     trainer = module.build(variant, initial_weights(variant), Setup(mode))
