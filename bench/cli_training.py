@@ -53,7 +53,7 @@ RECIPES = {
     "": Recipe(),
     # Zhang et al., Dive into Deep Learning, 7.6.2.
     "d2l": Recipe(data="fashion-mnist", rate=0.1),
-    "mnist": Recipe(variant="modern", epochs=6, batch=64, normalisation="standard", schedule="step", seeds=3, looks=4),
+    "mnist": Recipe(variant="modern", epochs=6, batch=32, normalisation="standard", schedule="step", seeds=3, looks=4),
 }
 
 Chosen = Annotated[list[str], typer.Option("--backend", help="these backends, or all; each named must be able to run")]

@@ -174,12 +174,10 @@ def test_losses_that_are_no_numbers_end_a_training(images: Images, tmp_path: Pat
 
 def test_weights_that_are_no_numbers_are_not_kept(images: Images, tmp_path: Path) -> None:
     """One step per look: its loss is taken before the step that overflows."""
-    course = replace(COURSE, case=Case("numpy", "im2col", batch_size=1500), learning_rate=1e37, epochs=3, parts=1)
+    course = replace(COURSE, case=Case("numpy", "im2col", batch_size=1500), learning_rate=1e39, epochs=3, parts=1)
     with pytest.raises(Diverged, match="no numbers"), np.errstate(all="ignore"):
         train(course, lenet_numpy, images, tmp_path, silent)
-    assert all(
-        np.isfinite(value).all() for path in tmp_path.iterdir() for value in checkpoints.load(path).weights.values()
-    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_agreement_is_with_the_median_of_those_that_train_the_same() -> None:
@@ -198,7 +196,7 @@ def test_agreement_is_with_the_median_of_those_that_train_the_same() -> None:
         course("other", learning_rate=0.7): ended([7.0] * 6),
     }
     apart = [first_epoch_apart(one.case, found) for one in found]
-    assert apart == [0, 0, pytest.approx(0.1), None]
+    assert apart == [0, 0, pytest.approx(0.1 / 1.5), None], "relative to the epoch's mean, which is more than 1"
 
 
 def test_medians_and_times() -> None:
@@ -303,7 +301,7 @@ def test_a_checkpoint_that_was_damaged_is_named_and_left_alone(tmp_path: Path) -
         (("train", *NUMPY, "--normalise", "no"), "unknown normalisation 'no'"),
         (("train", *NUMPY, "--learning-rate", "0"), "--learning-rate 0.0 is not a number above 0"),
         (("train", *NUMPY, "--learning-rate", "inf"), "--learning-rate inf is not a number above 0"),
-        (("train", *NUMPY, "--deadline", "nan"), "--deadline nan is more than"),
+        (("train", *NUMPY, "--deadline", "inf"), "--deadline inf is more than"),
         (
             ("train", "--backend", "numpy", "--variant", "mlp", "--mode", "loops"),
             "defines mlp in these of its modes only",
