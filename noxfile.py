@@ -83,6 +83,12 @@ def evaluate(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def accuracy(session: nox.Session) -> None:
+    """The table of training runs: architectures, accuracy, time to it."""
+    session.run(str(make(session, HARNESS).parent / "lenet-bench"), "accuracy", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """The whole test suite: the harness in its environment, conformance in every backend's."""
     harness = make(session, HARNESS)

@@ -17,6 +17,7 @@ from backends import Entry
 from backends.lenet import INITIALISATIONS, VARIANTS
 from bench import checkpoints, environments, results, tables
 from bench import train as trainings
+from bench.agreement import EPOCH
 from bench.cases import Selection, UsageError, expand, without_slow
 from bench.data import NAMES
 from bench.evaluate import evaluate as evaluated
@@ -218,8 +219,9 @@ def show(rows: list[Accuracy]) -> None:
             output.print(line, style="yellow", highlight=False, soft_wrap=True)
         if row.agreement == "differs":
             line = (
-                f"{row.backend} {row.mode} {row.variant}: its losses of the first epoch are up to "
-                f"{row.losses_apart:.2g} from the median of all, where {row.losses_tolerance:.2g} passes"
+                f"{row.backend} {row.mode} {row.variant}: in the first epoch, a batch's loss is up to "
+                f"{row.losses_apart:.2g} from the median of all ({row.losses_tolerance:.2g} passes), "
+                f"their mean {row.epoch_loss_apart:.2g} ({EPOCH:.2g} passes)"
             )
             output.print(line, style="red", highlight=False, soft_wrap=True)
 

@@ -320,6 +320,7 @@ class Accuracy:
     peak_rss_mb: float | None
     losses_apart: float | None
     losses_tolerance: float | None
+    epoch_loss_apart: float | None
     agreement: str
     flags: str
     status: str

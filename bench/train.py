@@ -26,11 +26,11 @@ import numpy as np
 from backends import Entry
 from backends.lenet import VARIANTS, parameters
 from bench import checkpoints, data, environments, ground, results, turns
+from bench.agreement import Agreement, agreement, worst
 from bench.cases import Case, UsageError, impossible
 from bench.checkpoints import Checkpoint
 from bench.conductor import kill_group, last_words, shared_cpus
 from bench.environments import SOURCE_ROOT
-from bench.equivalence import TOLERANCES
 from bench.lesson import has_kinks
 from bench.machine import Machine
 from bench.results import Accuracy, Curve, Loss, printable
@@ -38,9 +38,6 @@ from bench.training import LAST, Course, Images, normalised
 
 REQUEST_FILE = "request.json"
 MEBIBYTE = 1024 * 1024
-# How far apart the losses of one batch may be in the first epoch, relative to the median of all frameworks. Where ReLU
-# or a maximum has a kink, two correct frameworks may take different sides of it, and part.
-SMOOTH_APART, KINKED_APART = 1e-3, 0.2
 FIRST, SECOND = 0.985, 0.990
 
 Tell = Callable[[Course, dict[str, Any]], None]
@@ -146,9 +143,7 @@ class TrainingRun:
         begun = [curve[-1] for curve in curves if curve]
         bad = next((end for end in ends if end and end.status != "ok"), None)
         ran: dict[str, Any] = next((progress for progress in progresses if progress["curve"]), {})
-        apart = first_epoch_apart(case, found)
-        tolerance = KINKED_APART if has_kinks(VARIANTS[case.variant]) else SMOOTH_APART
-        tolerance = max(tolerance, TOLERANCES[case.precision].losses)
+        agreed = agreement_of(case, found)
         status = bad.status if bad else "ok" if all(complete(one, found[one]) for one in own) else "unfinished"
         return Accuracy(
             run_id=self.folder.name,
@@ -183,9 +178,10 @@ class TrainingRun:
             train_seconds=median([curve[-1]["seconds"] for curve in whole]),
             images_per_s=median([row["steps"] * case.batch_size / row["seconds"] for row in begun]),
             peak_rss_mb=max((one.get("peak_rss_bytes") or 0) / MEBIBYTE for one in progresses) or None,
-            losses_apart=apart,
-            losses_tolerance=tolerance,
-            agreement="" if apart is None else "agrees" if apart <= tolerance else "differs",
+            losses_apart=agreed.batch if agreed else None,
+            losses_tolerance=agreed.batch_tolerance if agreed else None,
+            epoch_loss_apart=agreed.epoch if agreed else None,
+            agreement="" if agreed is None else "agrees" if agreed.holds else "differs",
             flags=" ".join(f"{name}={value}" for name, value in ran.get("switches", {}).items()),
             status=status,
             reason=bad.reason if bad else "" if status == "ok" else f"go on with --resume {self.folder}",
@@ -208,29 +204,23 @@ def seconds_to(accuracy: float, curve: Sequence[Mapping[str, float]]) -> float |
     return next((row["seconds"] for row in curve if row["accuracy"] >= accuracy), None)
 
 
-def first_epoch_apart(case: Case, found: Mapping[Course, Checkpoint | None]) -> float | None:
-    """How far a case's losses of the first epoch are from the median of all cases that train the same.
+def agreement_of(case: Case, found: Mapping[Course, Checkpoint | None]) -> Agreement | None:
+    """Whether a case has the same curve in its first epoch as all that train the same; the worst of its seeds."""
 
-    Relative to that median or to its mean over the epoch, whichever is more; the worst batch of all seeds. None
-    where nobody else trains the same.
-    """
-    worst = []
-    for course, at in found.items():
-        if course.case != case or at is None:
-            continue
-        same = [
-            other.history["losses"]
-            for its, other in found.items()
-            if other is not None and replace(its, case=anybody(its.case)) == replace(course, case=anybody(case))
-        ]
-        steps = min(len(losses) for losses in same) if len(same) > 1 else 0
-        epoch = at.about["progress"]["curve"][-1]["steps"] * course.parts // at.about["progress"]["parts"]
-        if steps := min(steps, epoch):
-            middle = np.median([losses[:steps] for losses in same], axis=0)
-            # Of a batch that is nearly learned, relative to the epoch's mean: its own loss is next to nothing.
-            scale = np.maximum(middle, middle.mean())
-            worst.append(float((np.abs(at.history["losses"][:steps] - middle) / scale).max()))
-    return max(worst, default=None)
+    def first_epoch(course: Course, at: Checkpoint) -> np.ndarray:
+        progress = at.about["progress"]
+        steps = progress["curve"][-1]["steps"] * course.parts // progress["parts"]
+        return at.history["losses"][:steps]
+
+    trained = {course: first_epoch(course, at) for course, at in found.items() if at is not None}
+    kinks = has_kinks(VARIANTS[case.variant])
+    seeds = []
+    for course, own in trained.items():
+        same = replace(course, case=anybody(case))
+        everybody = [losses for its, losses in trained.items() if replace(its, case=anybody(its.case)) == same]
+        if course.case == case and (found_here := agreement(own, everybody, kinks, case.precision)):
+            seeds.append(found_here)
+    return worst(seeds)
 
 
 def anybody(case: Case) -> Case:

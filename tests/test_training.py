@@ -20,10 +20,11 @@ import pytest
 from backends import lenet_numpy
 from backends.lenet import VARIANTS, drawn_weights, weight_shapes
 from bench import checkpoints, reference
+from bench.agreement import agreement
 from bench.cases import Case
 from bench.checkpoints import CheckpointError
 from bench.results import Accuracy, Curve, Loss, read_rows
-from bench.train import first_epoch_apart, load_images, median, seconds_to
+from bench.train import agreement_of, load_images, median, seconds_to
 from bench.training import (
     LAST,
     Course,
@@ -180,7 +181,7 @@ def test_weights_that_are_no_numbers_are_not_kept(images: Images, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-def test_agreement_is_with_the_median_of_those_that_train_the_same() -> None:
+def test_agreement_is_with_those_that_train_the_same_in_the_first_epoch() -> None:
     def ended(losses: list[float]) -> Any:
         at = begin(COURSE)
         progress = {"parts": 6, "curve": [{"steps": 6}], "seconds": 1.0}  # three epochs of two steps
@@ -195,8 +196,25 @@ def test_agreement_is_with_the_median_of_those_that_train_the_same() -> None:
         course("c"): ended([2.0, 1.1, 9, 9, 9, 9]),
         course("other", learning_rate=0.7): ended([7.0] * 6),
     }
-    apart = [first_epoch_apart(one.case, found) for one in found]
-    assert apart == [0, 0, pytest.approx(0.1 / 1.5), None], "relative to the epoch's mean, which is more than 1"
+    a, b, c, other = (agreement_of(one.case, found) for one in found)
+    assert a is not None and b is not None and c is not None
+    assert (a.batch, b.batch) == (0, 0) and a.holds and b.holds
+    assert c.batch == pytest.approx(0.1 / 1.5), "relative to the epoch's mean, which is more than 1"
+    assert c.epoch == pytest.approx(0.1 / 3) and not c.holds
+    assert other is None, "nobody else trains that"
+
+
+def test_kinks_part_batches_but_not_the_mean() -> None:
+    random = np.random.default_rng(0)
+    curve = np.linspace(2, 0.1, 400)
+    parted = [np.where(np.arange(400) < 60, curve, curve * random.uniform(0.8, 1.2, 400)) for _ in range(5)]
+    assert all((found := agreement(own, parted, True, "float32")) and found.holds for own in parted)
+    assert not any((found := agreement(own, parted, False, "float32")) and found.holds for own in parted)
+    early = [*parted[:4], parted[4] * np.where(np.arange(400) == 7, 1.02, 1)]
+    assert (found := agreement(early[4], early, True, "float32")) and not found.holds
+    slower = [*parted[:4], np.where(np.arange(400) < 60, curve, 1.3 * curve)]
+    assert (found := agreement(slower[4], slower, True, "float32")) and not found.holds
+    assert agreement(curve, [curve], False, "float32") is None
 
 
 def test_medians_and_times() -> None:
@@ -265,7 +283,7 @@ def test_a_framework_that_trains_otherwise_is_found_by_its_losses(tmp_path: Path
         "good": "agrees",
         "wrong": "differs",
     }
-    assert "fake wrong lenet5: its losses of the first epoch are up to" in done.stdout
+    assert "fake wrong lenet5: in the first epoch, a batch's loss is up to" in done.stdout
 
 
 def test_a_training_that_dies_is_one_row_and_its_checkpoints_stay(tmp_path: Path) -> None:
