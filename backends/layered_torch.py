@@ -21,16 +21,17 @@ def activate(name: str, x: Tensor) -> Tensor:
 
 
 class Layered:
-    """The network as a function of its parameters `p`; masks and prototypes are constants of it."""
+    """The network on its parameters `p`; masks and prototypes are constants of it."""
 
-    def __init__(self, variant: Variant, like: Tensor) -> None:
-        self.variant = variant
+    def __init__(self, variant: Variant, p: Mapping[str, Tensor]) -> None:
+        self.variant, self.p = variant, p
+        like = next(iter(p.values())).detach()
         self.masks = {name: torch.from_numpy(mask).to(like) for name, mask in connected(variant).items()}
         self.prototypes = torch.from_numpy(prototypes()).to(like)
 
-    def stages(self, p: Mapping[str, Tensor], images: Tensor) -> dict[str, Tensor]:
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
         """Every stage's value, from (N, 1, H, W) images to (N, 10) logits."""
-        x, value = {"input": images}, images
+        x, value, p = {"input": images}, images, self.p
         for layer in self.variant.layers:
             weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
             if isinstance(layer, Conv):
@@ -52,6 +53,9 @@ class Layered:
             x[layer.name] = value
         return x
 
-    def with_rubbish(self, logits: Tensor) -> Tensor:
-        """With a column more, where the variant has a class for rubbish."""
-        return logits if self.variant.rubbish is None else F.pad(logits, (0, 1), value=self.variant.rubbish)
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The mean softmax cross-entropy, with the variant's class for rubbish where it has one."""
+        logits = self.stages(images)[self.variant.layers[-1].name]
+        if self.variant.rubbish is not None:
+            logits = F.pad(logits, (0, 1), value=self.variant.rubbish)
+        return F.cross_entropy(logits, labels)

@@ -114,17 +114,29 @@ def eager(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer
 
 def functional(variant: Variant, weights: dict[str, Tensor], setup: Setup) -> Trainer:
     p = {name: value.requires_grad_() for name, value in weights.items()}
-    layered = None if variant.name in LENETS else Layered(variant, next(iter(p.values())))
+    if variant.name not in LENETS:
+        layered = Layered(variant, p)
+        return plain_sgd(p, layered.loss, layered.stages, setup)
 
-    def stages(images: Tensor) -> dict[str, Tensor]:
-        return layered.stages(p, images) if layered else functional_stages(p, variant, images)
+    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(functional_stages(p, variant, images)["dense3"], labels)
+
+    return plain_sgd(p, loss_of, lambda images: functional_stages(p, variant, images), setup)
+
+
+def plain_sgd(
+    p: dict[str, Tensor],
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    stages: Callable[[Tensor], dict[str, Tensor]],
+    setup: Setup,
+) -> Trainer:
+    parameters = list(p.values())
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
-        logits = stages(images)["dense3"]
-        loss = F.cross_entropy(logits if layered is None else layered.with_rubbish(logits), labels)
-        gradients = torch.autograd.grad(loss, list(p.values()))
+        loss = loss_of(images, labels)
+        gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
-            for value, gradient in zip(p.values(), gradients):
+            for value, gradient in zip(parameters, gradients):
                 value -= setup.learning_rate * gradient
         return loss.detach()
 

@@ -82,7 +82,7 @@ NUMPY = {
     "summed-loss": (Edit(".mean(), gradient / len(labels)", ".sum(), gradient"),),
     "softmax-twice": (
         Edit(
-            '        loss, gradient = softmax_cross_entropy(stages["dense3"], labels)',
+            '        loss, gradient = softmax_cross_entropy(stages["dense3"], labels, self.network.variant.rubbish)',
             '        p = np.exp(stages["dense3"])\n'
             "        p /= p.sum(1, keepdims=True)\n"
             "        loss, d = softmax_cross_entropy(p, labels)\n"
@@ -212,10 +212,13 @@ TORCH = {
     ),
     "momentum-left-on": (
         Edit("lr=setup.learning_rate", "lr=setup.learning_rate, momentum=0.9"),
-        Edit("    p = {name:", "    velocity = [torch.zeros_like(p) for p in weights.values()]\n    p = {name:"),
         Edit(
-            "torch.autograd.grad(loss, list(p.values()))",
-            "torch.autograd.grad(loss, list(p.values()))\n"
+            "    parameters = list(p.values())\n",
+            "    parameters = list(p.values())\n    velocity = [torch.zeros_like(value) for value in parameters]\n",
+        ),
+        Edit(
+            "torch.autograd.grad(loss, parameters)",
+            "torch.autograd.grad(loss, parameters)\n"
             "        gradients = velocity[:] = [0.9 * v + gradient for v, gradient in zip(velocity, gradients)]",
         ),
         Edit(
@@ -239,7 +242,7 @@ TORCH = {
     ),
     "frozen-layer": (
         Edit("    optimizer =", "    network.conv1.requires_grad_(False)\n    optimizer ="),
-        Edit("in zip(p.values(), gradients)", "in list(zip(p.values(), gradients))[2:]"),
+        Edit("in zip(parameters, gradients)", "in list(zip(parameters, gradients))[2:]"),
         Edit("in p.items():\n", "in list(p.items())[2:]:\n"),
     ),
     "dropped-bias": (
