@@ -76,12 +76,7 @@ BUILT_IN = (
             Mode(
                 "loops", "tutorial", "plain Python loops over images and positions, as textbooks derive it", slow=True
             ),
-            Mode(
-                "im2col",
-                "tutorial",
-                "windows unrolled into a matrix, one matrix product per convolution",
-                also=NEIGHBOURS,
-            ),
+            Mode("im2col", "tutorial", "windows unrolled into a matrix, one product per convolution", also=NEIGHBOURS),
             Mode(
                 "space_to_depth", "expert", "a pooling window at a time, images innermost, nothing allocated in a step"
             ),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.lenet import VARIANTS
 from bench import cli
 from bench.results import Equivalence, Process, Round, Shape, Throughput, read_rows
 from tests import fake
@@ -284,7 +285,7 @@ def test_verify_prints_errors_beside_tolerances_and_passes(tmp_path: Path) -> No
     done = lenet_bench("verify", "--backend", "numpy", "--mode", "im2col", "--python", HERE, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = read_rows(tmp_path / "results", Equivalence)
-    assert {row.variant for row in rows} == {"lenet5", "tanh", "modern"}
+    assert {row.variant for row in rows} == set(VARIANTS)
     assert {row.steps for row in rows if row.quantity == "weights"} == {1, 10, 100}
     assert "/ 1e-10" in done.stdout and "/ 1e-03" in done.stdout
 
