@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from backends.lenet import VARIANTS, Variant, weight_shapes
+from bench import results
 from bench.cases import UsageError
 
 ABOUT = "about"
@@ -43,21 +42,11 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the file whole: a kill leaves the old one or the new one. Raises OSError."""
+    """Replace the file whole: a kill leaves the old one or the new one. Raises ResultsError."""
     content = io.BytesIO()
     arrays: dict[str, Any] = {ABOUT: np.array(json.dumps(checkpoint.about)), **checkpoint.history, **checkpoint.weights}
     np.savez(content, **arrays)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "wb") as file:
-            file.write(content.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    results.write_bytes(path, content.getvalue())
 
 
 def load(path: Path) -> Checkpoint:

@@ -28,7 +28,7 @@ import numpy as np
 from backends.interface import Trainer, Unsupported
 from backends.lenet import VARIANTS, Variant, drawn_weights
 from bench import checkpoints, ground
-from bench.cases import Case
+from bench.cases import Case, UsageError
 from bench.checkpoints import Checkpoint
 from bench.reference import cross_entropy
 from bench.subject import MOST_CHUNK_BYTES, Missing, load, peak_rss_bytes
@@ -264,7 +264,7 @@ def main(verb: str, path: str) -> None:
         {"train": follow, "predict": predict}[verb](Path(path), tell)
     except (Missing, Unsupported) as error:
         tell({"says": "failed", "status": "unavailable", "reason": str(error)})
-    except (Diverged, checkpoints.CheckpointError) as error:
+    except (Diverged, UsageError) as error:
         tell({"says": "failed", "status": "failed", "reason": str(error)})
 
 

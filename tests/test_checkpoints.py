@@ -13,6 +13,7 @@ import pytest
 from backends.lenet import VARIANTS, initial_weights
 from bench import checkpoints
 from bench.checkpoints import Checkpoint, CheckpointError
+from bench.results import ResultsError
 
 WEIGHTS = initial_weights(VARIANTS["lenet5"])
 ABOUT = {"variant": "lenet5", "course": {"seed": 3}}
@@ -46,7 +47,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ResultsError, match="No space"):
         checkpoints.save(path, Checkpoint({**WEIGHTS, "dense3.bias": np.ones(10)}, ABOUT))
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["w.npz"]
