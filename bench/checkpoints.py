@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,21 +52,22 @@ def load(path: Path) -> Checkpoint:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # whatever the parsers of a zip file, its compression and its arrays come up with
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: is no weights file that can be read ({reason})") from error
     try:
         about = json.loads(str(arrays.pop(ABOUT)))
         variant = VARIANTS[about["variant"]]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: does not say which network its weights are of") from error
     weights = {}
     for name, shape in weight_shapes(variant).items():
         if name not in arrays:
             raise CheckpointError(f"{path}: has no {name}, which {variant.name} needs")
-        value = weights[name] = arrays.pop(name)
+        value = np.asarray(arrays.pop(name))
         if value.shape != shape or value.dtype.kind != "f":
             raise CheckpointError(f"{path}: {name} is {value.dtype} {value.shape}, not numbers of {shape}")
+        weights[name] = value.astype(value.dtype.newbyteorder("="))
         if not np.isfinite(value).all():
             raise CheckpointError(f"{path}: {name} holds values that are no finite numbers")
     foreign = sorted(name for name in arrays if "." in name)
@@ -79,5 +78,17 @@ def load(path: Path) -> Checkpoint:
 
 def refuse_another(path: Path, at: Checkpoint, about: Mapping[str, Any]) -> None:
     """Raise CheckpointError where a file is not of this training, or does not say how far it has come."""
-    if at.about.get("course") != about["course"] or "progress" not in at.about or "losses" not in at.history:
+    if at.about.get("course") != about["course"] or not tells_its_progress(at):
         raise CheckpointError(f"{path}: is of another training; delete it to train that one anew")
+
+
+def tells_its_progress(at: Checkpoint) -> bool:
+    """Whether looks, losses and the number of parts fit together."""
+    progress, losses = at.about.get("progress"), at.history.get("losses")
+    try:
+        curve = progress["curve"]  # type: ignore[index]
+        fits = len(curve) == progress["parts"] and len(curve) >= 1  # type: ignore[index]
+        numbers = [float(row[name]) for row in curve for name in ("epoch", "steps", "seconds", "accuracy")]
+        return fits and len(losses) == curve[-1]["steps"] and bool(np.isfinite([*numbers, *losses]).all())  # type: ignore
+    except (KeyError, TypeError, ValueError, IndexError):
+        return False

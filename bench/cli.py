@@ -37,6 +37,7 @@ from bench.options import (
     known_backends,
     lanes,
     names,
+    refuse_beside_resume,
     refuse_unused,
     select,
     share,
@@ -72,6 +73,7 @@ SWEEP_PLAN = Plan(sweeps=12, case_seconds=0.5, fewest_rounds=2, process_bytes=3 
 
 @app.command()
 def run(
+    context: typer.Context,
     backend: Backends = [],
     mode: Modes = [],
     lane: Lanes = [],
@@ -107,6 +109,7 @@ def run(
         raise UsageError(f"--allocator {allocator!r} is neither steady nor system")
     begun: runs.Run | None = None
     if resume is not None:
+        refuse_beside_resume(context)
         begun = runs.resume(resume, known_backends)
         request, registry = begun.request, begun.registry
     else:
@@ -434,6 +437,9 @@ def main() -> None:
             signal.signal(getattr(signal, name), signal.default_int_handler)  # end as Ctrl-C does: clean up, tell
     try:
         app()
+    except KeyboardInterrupt:
+        errors.print("lenet-bench: interrupted")
+        sys.exit(130)
     except (UsageError, OSError) as error:
         errors.print(f"lenet-bench: {error}")
         sys.exit(2)

@@ -21,7 +21,18 @@ from bench.agreement import EPOCH
 from bench.cases import Selection, UsageError, expand, without_slow
 from bench.data import NAMES
 from bench.evaluate import evaluate as evaluated
-from bench.options import DataDir, Deadline, Modes, Pythons, Results, backends_of, known_backends, names, refuse_unused
+from bench.options import (
+    DataDir,
+    Deadline,
+    Modes,
+    Pythons,
+    Results,
+    backends_of,
+    known_backends,
+    names,
+    refuse_beside_resume,
+    refuse_unused,
+)
 from bench.results import Accuracy
 from bench.selfcheck import cases as representative
 from bench.terminal import DownloadBar, only_run_here, output, warn_if_busy
@@ -62,6 +73,7 @@ Chosen = Annotated[list[str], typer.Option("--backend", help="these backends, or
 
 @app.command()
 def train(
+    context: typer.Context,
     backend: Chosen = [],
     mode: Modes = [],
     variant: Annotated[list[str], typer.Option("--variant", help=f"of {', '.join(VARIANTS)}")] = [],
@@ -76,7 +88,7 @@ def train(
     schedule: Annotated[str | None, typer.Option("--schedule", help=", ".join(SCHEDULES))] = None,
     initialisation: Annotated[str | None, typer.Option("--init", help=", ".join(INITIALISATIONS))] = None,
     normalisation: Annotated[str | None, typer.Option("--normalise", help=", ".join(NORMALISATIONS))] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="how many trainings of each case")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, max=1000, help="trainings of each case")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="of the first: of its weights and of its order")] = 0,
     looks: Annotated[int | None, typer.Option("--looks", min=1, help="at the test images, per epoch")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
@@ -92,6 +104,7 @@ def train(
     """Train on real data: the same weights and batches in every framework; curves, time to accuracy, saved weights."""
     run: trainings.TrainingRun | None = None
     if resume is not None:
+        refuse_beside_resume(context)
         run = trainings.resume(resume, known_backends)
         request, registry = run.request, run.registry
     else:
@@ -233,6 +246,8 @@ def accuracy(
 ) -> None:
     """The table of training runs: architectures, accuracy, and time to it."""
     rows = [row for folder in run for row in results.read_rows(folder, Accuracy)]
+    if not rows:
+        raise UsageError(f"{run[0]}: its accuracy.csv has no rows")
     if markdown:
         print(tables.accuracy_markdown(rows))
     else:
@@ -253,7 +268,8 @@ def evaluate(
 ) -> None:
     """What saved weights score on the test images in every framework, and whether all predict the same."""
     at = checkpoints.load(weights)
-    course = at.about.get("course") or {}
+    course = at.about.get("course")
+    course = course if isinstance(course, dict) else {}
     interpreters = environments.parse_interpreters(python)
     registry = known_backends(interpreters)
     asked = backends_of(backend)

@@ -62,9 +62,12 @@ def reference_logits(at: Checkpoint, images: np.ndarray) -> np.ndarray:
 
 def compare(case: Case, version: str, logits: np.ndarray, expected: np.ndarray, labels: np.ndarray) -> Evaluation:
     """One framework's logits beside the reference's."""
+    if not np.isfinite(logits).all():
+        return Evaluation(case, version, "failed", f"its logits are no numbers in {case.precision}")
+    scale = np.abs(expected).max() or 1.0
     ordered = np.sort(expected, 1)
     # Either of two logits may be off by the tolerance.
-    tie = ordered[:, -1] - ordered[:, -2] <= 2 * tolerance(case) * np.abs(expected).max()
+    tie = ordered[:, -1] - ordered[:, -2] <= 2 * tolerance(case) * scale
     other = logits.argmax(1) != expected.argmax(1)
     return Evaluation(
         case,
@@ -75,7 +78,7 @@ def compare(case: Case, version: str, logits: np.ndarray, expected: np.ndarray, 
         images=len(labels),
         differ=int((other & ~tie).sum()),
         ties=int((other & tie).sum()),
-        worst=float(np.abs(logits - expected).max() / np.abs(expected).max()),
+        worst=float(np.abs(logits - expected).max() / scale),
     )
 
 
@@ -92,10 +95,15 @@ def evaluate(
     if not cases:
         raise UsageError("every mode of these backends is marked slow; name the one that is meant with --mode")
     expected = reference_logits(at, images.test_images)
+    if not np.isfinite(expected).all():
+        raise UsageError(f"{weights}: these weights give logits that are no numbers")
     found = []
     with tempfile.TemporaryDirectory(prefix="lenet-bench-data-") as scratch:
         folder = Path(scratch)
-        np.save(folder / "test_images.npy", images.test_images)
+        try:
+            np.save(folder / "test_images.npy", images.test_images)
+        except OSError as error:
+            raise UsageError(f"{scratch}: cannot hold the test images ({error}); set TMPDIR") from error
         for case in cases:
             entry = registry[case.backend]
             here = environments.find(entry, case.device, interpreters)

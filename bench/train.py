@@ -245,10 +245,26 @@ def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]
     path = folder / REQUEST_FILE
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        request = Request.from_json(fields["request"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        request, utc = Request.from_json(fields["request"]), str(fields["utc"])
+        registry = known(dict(request.interpreters))
+        for course in request.courses:
+            refuse_unknown(course, registry)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise results.ResultsError(f"{path}: tells of no training that could be resumed ({error})") from error
-    return TrainingRun(folder, request, known(dict(request.interpreters)), Machine.here(SOURCE_ROOT), fields["utc"])
+    if not request.courses:
+        raise results.ResultsError(f"{path}: tells of no training")
+    return TrainingRun(folder, request, registry, Machine.here(SOURCE_ROOT), utc)
+
+
+def refuse_unknown(course: Course, registry: Mapping[str, Entry]) -> None:
+    """Raise ValueError for a course of what there is not, or not any more."""
+    case = course.case
+    if case.backend not in registry or case.mode not in {mode.name for mode in registry[case.backend].modes}:
+        raise ValueError(f"mode {case.mode} of {case.backend} is not known here")
+    if case.variant not in VARIANTS:
+        raise ValueError(f"variant {case.variant} is not known here")
+    if min(case.batch_size, case.threads, course.epochs, course.parts) < 1:
+        raise ValueError(f"{course.id} has a size below 1")
 
 
 def carry_out(run: TrainingRun, folders: Mapping[tuple[str, str, str], Path], tell: Tell) -> list[Accuracy]:

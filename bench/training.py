@@ -116,6 +116,8 @@ def normalised(images: np.ndarray, kind: str, of: np.ndarray) -> np.ndarray:
         return ((images - of.mean(dtype=np.float64)) / of.std(dtype=np.float64)).astype(np.float32)
     if kind == "paper":
         return (images * np.float32(1.275) - np.float32(0.1)).astype(np.float32)
+    if kind != "unit":
+        raise UsageError(f"unknown normalisation {kind!r}; known are {', '.join(NORMALISATIONS)}")
     return images
 
 
@@ -147,8 +149,10 @@ def train(
 ) -> Checkpoint:
     """Follow the course to its end, from `last.npz` where it is. Raises Diverged, Unsupported or CheckpointError."""
     variant, last = VARIANTS[course.case.variant], folder / LAST
-    at = checkpoints.load(last) if last.exists() else begin(course)
-    checkpoints.refuse_another(last, at, course.about())
+    at = begin(course)
+    if last.exists():
+        at = checkpoints.load(last)
+        checkpoints.refuse_another(last, at, course.about())
     trainer, trained_at = None, math.nan
     for part in range(at.about["progress"]["parts"], course.epochs * course.parts):
         epoch, piece = divmod(part, course.parts)

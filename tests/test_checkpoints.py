@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +67,12 @@ def turn_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+def add_raw_member(path: Path) -> None:
+    save_as(path, **{"conv1.bias": None})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("conv1.bias", b"no array")
+
+
 FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no file": (lambda path: None, "No such file"),
     "a folder": (lambda path: path.mkdir(), "directory"),
@@ -79,6 +87,8 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "about is a list": (lambda path: save_as(path, about=np.array("[1]")), "does not say which network"),
     "one missing": (lambda path: save_as(path, **{"conv2.bias": None}), "has no conv2.bias"),
     "another shape": (lambda path: save_as(path, **{"conv2.bias": np.zeros(15)}), r"conv2.bias is float64 \(15,\)"),
+    "an array of another kind": (add_raw_member, r"conv1.bias is \|S8"),
+    "nested too deep": (lambda path: save_as(path, about=np.array("[" * 100_000)), "does not say which network"),
     "words": (lambda path: save_as(path, **{"conv2.bias": np.array(["x"] * 16)}), "conv2.bias is <U1"),
     "not finite": (lambda path: save_as(path, **{"conv2.bias": np.full(16, np.nan)}), "no finite numbers"),
     "one too many": (lambda path: save_as(path, **{"conv3.bias": np.zeros(3)}), "conv3.bias is no weight of lenet5"),
@@ -93,3 +103,38 @@ def test_a_damaged_or_foreign_file_is_one_line(tmp_path: Path, kind: str) -> Non
     with pytest.raises(CheckpointError, match=message) as caught:
         checkpoints.load(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_numbers_of_the_other_byte_order_are_the_same_numbers(tmp_path: Path) -> None:
+    save_as(tmp_path / "w.npz", **{"conv2.bias": WEIGHTS["conv2.bias"].astype(">f4")})
+    found = checkpoints.load(tmp_path / "w.npz").weights["conv2.bias"]
+    assert found.dtype == np.dtype("float32") and found.dtype.isnative
+    assert (found == WEIGHTS["conv2.bias"]).all()
+
+
+@pytest.mark.parametrize(
+    ("progress", "losses"),
+    [
+        (None, [1.0]),
+        ([], [1.0]),
+        ({}, [1.0]),
+        ({"parts": 0, "curve": []}, []),
+        ({"parts": 2, "curve": [{"epoch": 1, "steps": 1, "seconds": 1, "accuracy": 1}]}, [1.0]),
+        ({"parts": 1, "curve": [{"epoch": 1, "steps": 2, "seconds": 1, "accuracy": 1}]}, [1.0]),
+        ({"parts": 1, "curve": [{"epoch": 1, "steps": 1, "seconds": "x", "accuracy": 1}]}, [1.0]),
+        ({"parts": 1, "curve": [{"epoch": 1, "steps": 1, "seconds": 1, "accuracy": 1}]}, [np.nan]),
+        ({"parts": 1, "curve": [{"epoch": 1, "steps": 1, "seconds": 1, "accuracy": 1}]}, [[1.0]]),
+        ({"parts": 1, "curve": [{"epoch": 1, "steps": 1, "seconds": 1, "accuracy": 1}]}, ["x"]),
+    ],
+)
+def test_a_checkpoint_whose_progress_does_not_fit_is_of_another_training(progress: object, losses: list[Any]) -> None:
+    at = Checkpoint(WEIGHTS, {**ABOUT, "progress": progress}, {"losses": np.array(losses)})
+    with pytest.raises(CheckpointError, match="another training; delete it"):
+        checkpoints.refuse_another(Path("last.npz"), at, ABOUT)
+
+
+def test_one_that_fits_is_taken() -> None:
+    progress = {"parts": 1, "curve": [{"epoch": 1, "steps": 1, "seconds": 1, "accuracy": 1}]}
+    checkpoints.refuse_another(
+        Path("last.npz"), Checkpoint(WEIGHTS, {**ABOUT, "progress": progress}, {"losses": np.array([1.0])}), ABOUT
+    )

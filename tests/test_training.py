@@ -217,6 +217,14 @@ def test_kinks_part_batches_but_not_the_mean() -> None:
     assert agreement(curve, [curve], False, "float32") is None
 
 
+def test_a_training_that_goes_wrong_accuses_nobody_of_chaos() -> None:
+    """tanh at a learning rate of 3: correct trainers part, and the loss never comes down."""
+    random = np.random.default_rng(0)
+    wrong = [np.concatenate([[2.3, 2.4, 2.5], random.uniform(5, 9, 60)]) for _ in range(5)]
+    wrong = [np.concatenate([one[:3], np.sort(one[3:])]) for one in wrong]
+    assert all((found := agreement(own, wrong, False, "float32")) and found.batch == 0 for own in wrong)
+
+
 def test_medians_and_times() -> None:
     curve = [{"accuracy": 0.9, "seconds": 1.0}, {"accuracy": 0.985, "seconds": 2.0}, {"accuracy": 0.98, "seconds": 3.0}]
     assert seconds_to(0.985, curve) == 2.0
@@ -328,6 +336,8 @@ def test_a_checkpoint_that_was_damaged_is_named_and_left_alone(tmp_path: Path) -
         (("train", *NUMPY, "--looks", "100", "--batch", "128"), "100 looks"),
         (("train", *NUMPY, "--backend", "theano"), "unknown backend 'theano'"),
         (("train", "--resume", "nowhere"), "tells of no training"),
+        (("train", "--resume", "nowhere", "--epochs", "9"), "--epochs has no effect beside --resume"),
+        (("run", "--resume", "nowhere", "--results", "x"), "--results has no effect beside --resume"),
         (("evaluate", "nothing.npz"), "nothing.npz: is no weights file"),
         (("accuracy", "nowhere"), "accuracy.csv: cannot be read"),
     ],
