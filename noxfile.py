@@ -55,7 +55,7 @@ def shapes(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def compare(session: nox.Session) -> None:
     """Two run folders: a verdict per case."""
-    session.run(str(make(session, HARNESS).parent / "lenet-bench"), "compare", *session.posargs, external=True)
+    without_backends(session, "compare")
 
 
 @nox.session(venv_backend="none")
@@ -85,7 +85,13 @@ def evaluate(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def accuracy(session: nox.Session) -> None:
     """The table of training runs: architectures, accuracy, time to it."""
-    session.run(str(make(session, HARNESS).parent / "lenet-bench"), "accuracy", *session.posargs, external=True)
+    without_backends(session, "accuracy")
+
+
+@nox.session(venv_backend="none")
+def layers(session: nox.Session) -> None:
+    """The layer calculator: `nox -s layers -- --input 32 --conv 6@5 --pool 2`, or `-- lecun1998`."""
+    without_backends(session, "layers")
 
 
 @nox.session(venv_backend="none")
@@ -119,6 +125,11 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+
+
+def without_backends(session: nox.Session, command: str) -> None:
+    """Run a command of the harness that needs no framework."""
+    session.run(str(make(session, HARNESS).parent / "lenet-bench"), command, *session.posargs, external=True)
 
 
 def lenet_bench(session: nox.Session, command: str) -> None:

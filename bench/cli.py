@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from backends import Entry
-from bench import cli_training, environments, results, summary, tables
+from bench import cli_learners, cli_training, environments, results, summary, tables
 from bench import compare as comparing
 from bench import gate as gates
 from bench import run as runs
@@ -58,6 +58,7 @@ app = typer.Typer(
     help="One LeNet-5, every framework, proven equal, honestly timed.",
 )
 app.add_typer(cli_training.app)
+app.add_typer(cli_learners.app)
 INTERNAL_ERROR = 70
 
 

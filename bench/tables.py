@@ -9,6 +9,7 @@ from rich.text import Text
 
 from bench.cases import Case
 from bench.evaluate import Evaluation
+from bench.layers import Row, totals
 from bench.results import Accuracy, Comparison, Equivalence, Overhead, SelfCheck, Shape, Throughput, Verdict
 from bench.shapes import HELD, size
 from bench.summary import HEADINGS, cells
@@ -315,4 +316,19 @@ def evaluation_table(found: Sequence[Evaluation], name: str) -> Table:
         else:
             cells += [""] * 5
         table.add_row(*cells, Text(words, style=STYLES.get(words, "")))
+    return table
+
+
+def layers_table(rows: Sequence[Row]) -> Table:
+    """A stack of layers, one per line, and the sums of what can be summed."""
+    table = Table(title="Layers, for one image; memory is that of float32 values")
+    for column in ("layer", "size", "output"):
+        table.add_column(column)
+    for column in ("parameters", "connections", "multiply-adds", "memory, bytes", "receptive field"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        counts = (row.parameters, row.connections, row.multiply_adds, row.output_bytes)
+        table.add_row(row.kind, row.formula, row.shape, *(f"{count:,}" for count in counts), str(row.receptive_field))
+    table.add_section()
+    table.add_row("total", "", "", *(f"{total:,}" for total in totals(rows)), "")
     return table

@@ -1,0 +1,40 @@
+"""Commands for those who learn: `layers`, the layer calculator."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backends.lenet import VARIANTS
+from bench import tables
+from bench.cases import UsageError
+from bench.layers import calculate, parse_input, parse_stack, steps_of
+from bench.terminal import output
+
+app = typer.Typer()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def layers(
+    context: typer.Context,
+    size: Annotated[str, typer.Option("--input", help="size, or channels and size: 32, 3x32")] = "28",
+) -> None:
+    """What comes out of a stack of layers: `layers --input 32 --conv 6@5 --pool 2 --dense 10`, or `layers lecun1998`.
+
+    In order: --conv CHANNELS@KERNEL, with s2 for stride 2 and p1 for padding 1 (6@5s2p1); --pool KERNEL (2, 3s2);
+    --subsample KERNEL, which is trainable; --dense FEATURES.
+    """
+    words = context.args
+    if words and not words[0].startswith("-"):
+        if words[0] not in VARIANTS or words[1:]:
+            known = f"unknown preset {words[0]!r}" if words[0] not in VARIANTS else f"{words[1]!r} beside a preset"
+            raise UsageError(f"{known}; presets are {', '.join(VARIANTS)}, or write a stack: --conv 6@5 --pool 2")
+        variant = VARIANTS[words[0]]
+        rows = calculate(variant.input_channels, variant.input_size, steps_of(variant))
+    else:
+        rows = calculate(*parse_input(size), parse_stack(words))
+    output.print(tables.layers_table(rows))
+    for number, row in enumerate(rows):
+        if row.note:
+            output.print(f"layer {number}, {row.kind}: {row.note}", highlight=False, soft_wrap=True)
