@@ -350,7 +350,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[
     assert not (tmp_path / "results").exists() or not list((tmp_path / "results").iterdir())
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130)])
 @pytest.mark.parametrize("moment", [0.0, 0.3])
 def test_a_kill_at_any_moment_and_a_resume_end_in_the_same_weights(
     trained: tuple[Path, subprocess.CompletedProcess[str]],
