@@ -5,29 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from backends.lenet import Conv, Dense, Flatten, Pool, Subsample, Variant, connected, is_activated
-from backends.numpy_layers import Layers, pool_windows
+from backends.numpy_layers import ACTIVATIONS, SLOPES, Layers, pool_windows
 from backends.prototypes import prototypes
 
 Array = np.ndarray
-# 1.7159 tanh(2 x / 3): 1 at 1, so that targets of +1 and -1 do not saturate it (LeCun et al. 1998, appendix A).
-A, S = 1.7159, 2 / 3
-
-
-def activate(name: str, x: Array) -> Array:
-    if name == "relu":
-        return np.maximum(x, 0)
-    if name == "sigmoid":
-        return 1 / (1 + np.exp(-x))
-    return np.tanh(x) if name == "tanh" else A * np.tanh(S * x)
-
-
-def slope(name: str, y: Array) -> Array:
-    """The activation's derivative, where its value is y."""
-    if name == "relu":
-        return y > 0
-    if name == "sigmoid":
-        return y * (1 - y)
-    return 1 - y**2 if name == "tanh" else A * S - S / A * y**2
 
 
 class Layered:
@@ -62,7 +43,7 @@ class Layered:
             else:
                 value = -np.square(value[:, None] - self.prototypes).sum(2)
             if is_activated(self.variant, layer):
-                value = activate(self.variant.activation, value)
+                value = ACTIVATIONS[self.variant.activation](value)
             x[layer.name] = value
         return x
 
@@ -72,7 +53,7 @@ class Layered:
         for layer, entering, leaving in reversed(list(zip(self.variant.layers, stages, stages[1:]))):
             weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
             if is_activated(self.variant, layer):
-                d = d * slope(self.variant.activation, leaving)
+                d = d * SLOPES[self.variant.activation](leaving)
             if isinstance(layer, Conv):
                 self.gradients[bias] = d.sum((0, 2, 3))
                 first = layer is self.variant.layers[0]

@@ -277,14 +277,20 @@ def connected(variant: Variant) -> dict[str, np.ndarray]:
     return masks
 
 
-def parameters(variant: Variant) -> dict[str, int]:
-    """Trainable numbers of every stage (0 where there are none); what is not connected is none."""
-    counts = dict.fromkeys(stage_shapes(variant), 0)
+def trained_numbers(variant: Variant) -> dict[str, int]:
+    """How many numbers of every weight and bias are trained: all but those that connect nothing."""
     masks = connected(variant)
-    for name, shape in weight_shapes(variant).items():
-        mask = masks.get(name)
-        positions = math.prod(shape[2:])
-        counts[name.split(".")[0]] += int(mask.sum()) * positions if mask is not None else math.prod(shape)
+    return {
+        name: int(masks[name].sum()) * math.prod(shape[2:]) if name in masks else math.prod(shape)
+        for name, shape in weight_shapes(variant).items()
+    }
+
+
+def parameters(variant: Variant) -> dict[str, int]:
+    """Trainable numbers of every stage (0 where there are none)."""
+    counts = dict.fromkeys(stage_shapes(variant), 0)
+    for name, count in trained_numbers(variant).items():
+        counts[name.split(".")[0]] += count
     return counts
 
 
@@ -307,13 +313,11 @@ def multiply_adds(variant: Variant) -> dict[str, int]:
 
     Pooling, sub-sampling, distances to prototypes, biases and activations are not counted.
     """
-    shapes, masks = stage_shapes(variant), connected(variant)
+    shapes, numbers = stage_shapes(variant), trained_numbers(variant)
     counts = dict.fromkeys(shapes, 0)
-    for name, shape in weight_shapes(variant).items():
-        layer = variant[name.split(".")[0]]
-        if isinstance(layer, (Conv, Dense)) and name.endswith(".weight"):
-            pairs = int(masks[name].sum()) if name in masks else math.prod(shape[:2])
-            counts[layer.name] = math.prod(shapes[layer.name][1:]) * pairs * math.prod(shape[2:])
+    for layer in variant.layers:
+        if isinstance(layer, (Conv, Dense)):
+            counts[layer.name] = math.prod(shapes[layer.name][1:]) * numbers[f"{layer.name}.weight"]
     return counts
 
 

@@ -8,7 +8,7 @@ that are no LeNet-5 as textbooks write it, `layered_numpy.py`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,23 +17,11 @@ from backends.expert_numpy import SpaceToDepth
 from backends.interface import Setup, Unsupported
 from backends.layered_numpy import Layered
 from backends.lenet import LENETS, Variant
-from backends.numpy_layers import LAYERS, Layers
+from backends.numpy_layers import ACTIVATIONS, LAYERS, SLOPES, Layers
 
 Array = np.ndarray
 version = np.__version__
 SPACE_TO_DEPTH = "space_to_depth"
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "tanh": np.tanh,
-    "relu": lambda x: np.maximum(x, 0),
-}
-# The derivative of each activation, as a function of the activation's value.
-SLOPES: dict[str, Callable[[Array], Array]] = {
-    "sigmoid": lambda y: y * (1 - y),
-    "tanh": lambda y: 1 - y**2,
-    "relu": lambda y: y > 0,
-}
 
 
 class LeNet:

@@ -175,10 +175,10 @@ class FitTrainer(Trainer):
         return np.array(pending, self.dtype)  # Keras reports Python floats
 
 
-class ExpertTrainer(Trainer):
-    """The same with the expert's network, whose gradients are its own and whose weights are canonical."""
+class LayeredTrainer(Trainer):
+    """The same with a network of any variant that works out its own gradients; its weights are channels last."""
 
-    kind: type[SpaceToDepth | Layered] = SpaceToDepth
+    kind: type[SpaceToDepth | Layered] = Layered
 
     def __init__(self, variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> None:
         self.variant, self.place, self.dtype = variant, PLACES[setup.device], keras.config.floatx()
@@ -195,6 +195,12 @@ class ExpertTrainer(Trainer):
             self.parameters[name].assign_sub(self.learning_rate * gradient)
         return loss
 
+
+class ExpertTrainer(LayeredTrainer):
+    """The same with the expert's network, whose weights are canonical."""
+
+    kind = SpaceToDepth
+
     def stages(self, chunk: list[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, np.ndarray]:
         with tf.device(self.place):
             values = {name: value.numpy() for name, value in self.stage_values(chunk[0][0]).items()}
@@ -202,18 +208,6 @@ class ExpertTrainer(Trainer):
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: p.numpy().copy() for name, p in self.parameters.items()}
-
-
-class LayeredTrainer(ExpertTrainer):
-    """The same with a network of any variant, whose weights are laid out channels last."""
-
-    kind = Layered
-
-    def stages(self, chunk: list[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, np.ndarray]:
-        return Trainer.stages(self, chunk)
-
-    def weights(self) -> dict[str, np.ndarray]:
-        return Trainer.weights(self)
 
 
 MODES = {

@@ -14,6 +14,23 @@ from typing import NamedTuple
 import numpy as np
 
 Array = np.ndarray
+# Of LeCun's scaled tanh, 1.7159 tanh(2 x / 3): 1 at 1, so that targets of +1 and -1 do not saturate it (LeCun et al.
+# 1998, appendix A).
+A, S = 1.7159, 2 / 3
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0),
+    "scaled_tanh": lambda x: A * np.tanh(S * x),
+}
+# The derivative of each activation, as a function of the activation's value.
+SLOPES: dict[str, Callable[[Array], Array]] = {
+    "sigmoid": lambda y: y * (1 - y),
+    "tanh": lambda y: 1 - y**2,
+    "relu": lambda y: y > 0,
+    "scaled_tanh": lambda y: A * S - S / A * y**2,
+}
 
 
 def conv_loops(x: Array, weight: Array, bias: Array, padding: int) -> tuple[Array, Array]:

@@ -117,9 +117,15 @@ def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
 
 
 def without_slow(cases: Sequence[Case], registry: Mapping[str, Entry], modes: Collection[str]) -> list[Case]:
-    """The cases less the modes that take too long to be measured unasked, unless they are named."""
+    """The cases less the modes that take too long to be measured unasked, unless they are named.
+
+    Raises UsageError where none is left.
+    """
     slow = {(entry.name, mode.name) for entry in registry.values() for mode in entry.modes if mode.slow}
-    return [case for case in cases if case.mode in modes or (case.backend, case.mode) not in slow]
+    kept = [case for case in cases if case.mode in modes or (case.backend, case.mode) not in slow]
+    if not kept:
+        raise UsageError("every mode of these backends is marked slow; name the one that is meant with --mode")
+    return kept
 
 
 def exists(case: Case, entry: Entry) -> bool:

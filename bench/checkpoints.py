@@ -84,11 +84,12 @@ def refuse_another(path: Path, at: Checkpoint, about: Mapping[str, Any]) -> None
 
 def tells_its_progress(at: Checkpoint) -> bool:
     """Whether looks, losses and the number of parts fit together."""
-    progress, losses = at.about.get("progress"), at.history.get("losses")
+    progress: Any = at.about.get("progress")
+    losses: Any = at.history.get("losses")
     try:
-        curve = progress["curve"]  # type: ignore[index]
-        fits = len(curve) == progress["parts"] and len(curve) >= 1  # type: ignore[index]
+        curve = progress["curve"]
+        fits = len(curve) == progress["parts"] and len(curve) >= 1
         numbers = [float(row[name]) for row in curve for name in ("epoch", "steps", "seconds", "accuracy")]
-        return fits and len(losses) == curve[-1]["steps"] and bool(np.isfinite([*numbers, *losses]).all())  # type: ignore
+        return fits and len(losses) == curve[-1]["steps"] and bool(np.isfinite([*numbers, *losses]).all())
     except (KeyError, TypeError, ValueError, IndexError):
         return False

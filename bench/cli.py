@@ -68,7 +68,7 @@ MINUTES = 5.0
 QUICK_PASSES, QUICK_MINUTES = 2, 1.4
 QUICK_PLAN = Plan(sweeps=15, case_seconds=1.5, fewest_rounds=2)
 SWEEP_MINUTES = 15.0
-# Twenty processes, each of which has held up to 1.7 GiB, were never seen to hold more than 5 together.
+# Twenty processes, each of which has held up to 1.7 GiB, held 4 together when looked at.
 SWEEP_PLAN = Plan(sweeps=12, case_seconds=0.5, fewest_rounds=2, process_bytes=3 << 28, one_process_per_mode=True)
 
 
@@ -338,8 +338,6 @@ def gate(
         selection = replace(selection, backends=tuple(base_interpreters))
     cases = tuple(without_slow(expand(selection, registry), registry, selection.modes))
     refuse_unused({**base_interpreters, **interpreters}, cases)
-    if not cases:
-        raise UsageError("every mode of these backends is marked slow; name the one that is meant with --mode")
     terms = gates.Terms(
         cases,
         selection,

@@ -335,7 +335,7 @@ class Conductor:
         command += [f"--lenet-order={order}" for order in orders]
         command.append(str(source / "bench" / "test_throughput.py"))
         if case in self.plain:
-            command = [python, str(source / "bench" / "plain_loop.py"), *map(str, orders)]
+            command = [python, str(source / "bench" / "plain_loop.py"), str(orders[0])]
         chosen = {
             **ground.variables(case.threads, self.plan.allocator),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",

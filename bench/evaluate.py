@@ -92,8 +92,6 @@ def evaluate(
     patience: float,
 ) -> list[Evaluation]:
     """Every case's answer to the test images."""
-    if not cases:
-        raise UsageError("every mode of these backends is marked slow; name the one that is meant with --mode")
     expected = reference_logits(at, images.test_images)
     if not np.isfinite(expected).all():
         raise UsageError(f"{weights}: these weights give logits that are no numbers")

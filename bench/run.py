@@ -216,13 +216,8 @@ class Run:
         return Throughput(
             run_id=self.folder.name,
             utc=self.utc,
-            host=self.machine.host,
-            cpu=self.machine.cpu,
-            gpu=self.machine.gpu,
-            os=self.machine.os,
+            **{**asdict(self.machine), **rates(step, case.batch_size)},
             python=last.python,
-            commit=self.machine.commit,
-            dirty=self.machine.dirty,
             backend=case.backend,
             version=last.version,
             lane=entry.mode(case.mode).lane,
@@ -236,17 +231,16 @@ class Run:
             data=self.request.data,
             passes=len(passes),
             rounds=len(rounds),
-            **rates(step, case.batch_size),
             import_s=_median(process.import_s for process in processes),
             build_s=_median(process.build_s for process in processes),
             first_step_s=next((p.first_step_s for p in processes if p.first_step_s is not None), None),
-            peak_rss_mb=_mebibytes(process.peak_rss_bytes for process in processes),
-            peak_device_mb=_mebibytes(process.peak_device_bytes for process in processes),
+            peak_rss_mb=mebibytes(process.peak_rss_bytes for process in processes),
+            peak_device_mb=mebibytes(process.peak_device_bytes for process in processes),
             effective_cores=sum(r.cpu_seconds for r in rounds) / sum(r.seconds for r in rounds) if rounds else None,
             page_faults_per_step=sum(r.page_faults for r in rounds) / steps if steps else None,
             gemm_peak_share=share,
-            stage_error=_largest(process.stage_error for process in processes),
-            weight_error=_largest(process.weight_error for process in processes),
+            stage_error=largest(process.stage_error for process in processes),
+            weight_error=largest(process.weight_error for process in processes),
             weights_sha256=last.weights_sha256,
             flags=last.switches,
             status=status,
@@ -472,7 +466,7 @@ def process_row(outcome: Outcome, number: int) -> Process:
     own = {one.name for one in fields(Process)}
     record = {name: value for name, value in outcome.record.items() if name in own and name != "switches"}
     empty = {one.name: None if "None" in str(one.type) else "" for one in fields(Process)}
-    switches = " ".join(f"{name}={value}" for name, value in outcome.record.get("switches", {}).items())
+    switches = one_line(outcome.record.get("switches", {}))
     said = {"status": outcome.status, "reason": outcome.reason, "flag": outcome.flag, "switches": switches}
     return Process(**{**empty, **record, **said, "case": outcome.case.id, "pass_number": number})
 
@@ -506,10 +500,16 @@ def _median(values: Any) -> float | None:
     return float(np.median(there)) if there else None
 
 
-def _largest(values: Any) -> Any:
+def one_line(switches: Mapping[str, str]) -> str:
+    """A framework's switches as `name=value name=value`."""
+    return " ".join(f"{name}={value}" for name, value in switches.items())
+
+
+def largest(values: Any) -> Any:
     return max((value for value in values if value is not None), default=None)
 
 
-def _mebibytes(values: Any) -> float | None:
-    most = _largest(values)
+def mebibytes(values: Any) -> float | None:
+    """The largest of those numbers of bytes that are there, in MiB."""
+    most = largest(values)
     return None if most is None else most / MEBIBYTE

@@ -34,10 +34,9 @@ from bench.environments import SOURCE_ROOT
 from bench.lesson import has_kinks
 from bench.machine import Machine
 from bench.results import Accuracy, Curve, Loss, printable
+from bench.run import REQUEST_FILE, mebibytes, one_line
 from bench.training import LAST, Course, Images, normalised
 
-REQUEST_FILE = "request.json"
-MEBIBYTE = 1024 * 1024
 FIRST, SECOND = 0.985, 0.990
 
 Tell = Callable[[Course, dict[str, Any]], None]
@@ -70,7 +69,7 @@ class Request:
         return cls(
             **{
                 **fields,
-                "courses": tuple(Course(**{**one, "case": Case(**one["case"])}) for one in fields["courses"]),
+                "courses": tuple(Course.from_json(one) for one in fields["courses"]),
                 "named": frozenset(fields["named"]),
                 "data_dir": fields["data_dir"] and Path(fields["data_dir"]),
                 "interpreters": {name: Path(path) for name, path in fields["interpreters"].items()},
@@ -148,12 +147,7 @@ class TrainingRun:
         return Accuracy(
             run_id=self.folder.name,
             utc=self.utc,
-            host=self.machine.host,
-            cpu=self.machine.cpu,
-            gpu=self.machine.gpu,
-            os=self.machine.os,
-            commit=self.machine.commit,
-            dirty=self.machine.dirty,
+            **asdict(self.machine),
             backend=case.backend,
             version=ran.get("version", ""),
             lane=self.registry[case.backend].mode(case.mode).lane,
@@ -177,12 +171,12 @@ class TrainingRun:
             seconds_to_990=median([seconds_to(SECOND, curve) for curve in curves]),
             train_seconds=median([curve[-1]["seconds"] for curve in whole]),
             images_per_s=median([row["steps"] * case.batch_size / row["seconds"] for row in begun]),
-            peak_rss_mb=max((one.get("peak_rss_bytes") or 0) / MEBIBYTE for one in progresses) or None,
+            peak_rss_mb=mebibytes(progress.get("peak_rss_bytes") for progress in progresses),
             losses_apart=agreed.batch if agreed else None,
             losses_tolerance=agreed.batch_tolerance if agreed else None,
             epoch_loss_apart=agreed.epoch if agreed else None,
             agreement="" if agreed is None else "agrees" if agreed.holds else "differs",
-            flags=" ".join(f"{name}={value}" for name, value in ran.get("switches", {}).items()),
+            flags=one_line(ran.get("switches", {})),
             status=status,
             reason=bad.reason if bad else "" if status == "ok" else f"go on with --resume {self.folder}",
         )
@@ -213,19 +207,21 @@ def agreement_of(case: Case, found: Mapping[Course, Checkpoint | None]) -> Agree
         return at.history["losses"][:steps]
 
     trained = {course: first_epoch(course, at) for course, at in found.items() if at is not None}
+    same: dict[Course, list[np.ndarray]] = {}
+    for course, losses in trained.items():
+        same.setdefault(anonymous(course), []).append(losses)
     kinks = has_kinks(VARIANTS[case.variant])
-    seeds = []
-    for course, own in trained.items():
-        same = replace(course, case=anybody(case))
-        everybody = [losses for its, losses in trained.items() if replace(its, case=anybody(its.case)) == same]
-        if course.case == case and (found_here := agreement(own, everybody, kinks, case.precision)):
-            seeds.append(found_here)
-    return worst(seeds)
+    seeds = [
+        agreement(losses, same[anonymous(course)], kinks, case.precision)
+        for course, losses in trained.items()
+        if course.case == case
+    ]
+    return worst([seed for seed in seeds if seed])
 
 
-def anybody(case: Case) -> Case:
-    """The case without what may differ between two that train the same: backend, mode, device and threads."""
-    return replace(case, backend="", mode="", device="", threads=0)
+def anonymous(course: Course) -> Course:
+    """The course without what may differ between two that train the same: backend, mode, device and threads."""
+    return replace(course, case=replace(course.case, backend="", mode="", device="", threads=0))
 
 
 def start(request: Request, results_folder: Path, registry: Mapping[str, Entry]) -> TrainingRun:

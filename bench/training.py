@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TextIO
 
 import numpy as np
@@ -39,8 +38,6 @@ NORMALISATIONS = ("unit", "standard", "paper")
 # Steps between two looks at the losses, and images at a time where nothing is trained.
 MOST_STEPS, TRIED_AT_ONCE = 64, 500
 LAST, BEST = "last.npz", "best.npz"
-
-
 WAY_OUT = "try a lower --learning-rate"
 
 
@@ -84,7 +81,12 @@ class Course:
 
     def about(self) -> dict[str, Any]:
         """What a checkpoint says of its training."""
-        return {"variant": self.case.variant, "course": {**asdict(self), "case": asdict(self.case)}}
+        return {"variant": self.case.variant, "course": asdict(self)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Course:
+        """The inverse of `asdict`. Raises KeyError or TypeError for what is no course."""
+        return cls(**{**fields, "case": Case(**fields["case"])})
 
 
 @dataclass(frozen=True)
@@ -219,21 +221,12 @@ def chunks(order: np.ndarray, image_bytes: int) -> Iterator[np.ndarray]:
     return iter(np.array_split(order, math.ceil(len(order) / fitting)))
 
 
-def read_course(path: Path) -> tuple[Course, Path, Path, tuple[int, ...]]:
-    """A course, the folder of its data, that of its checkpoints, and the CPUs to stay on."""
-    order = json.loads(path.read_text(encoding="utf-8"))
-    fields = order["course"]
-    course = Course(**{**fields, "case": Case(**fields["case"])})
-    return course, Path(order["data"]), Path(order["folder"]), tuple(order["cpus"])
-
-
 def follow(path: Path, tell: Callable[[dict[str, Any]], None]) -> None:
     """A training, as the harness orders it."""
-    course, data, folder, cpus = read_course(path)
-    ground.pin(set(cpus))
-    module: ModuleType = load(course.case.backend)
-    images = Images.read(data)
-    train(course, module, images, folder, tell)
+    order = json.loads(path.read_text(encoding="utf-8"))
+    course = Course.from_json(order["course"])
+    ground.pin(set(order["cpus"]))
+    train(course, load(course.case.backend), Images.read(Path(order["data"])), Path(order["folder"]), tell)
     tell({"says": "ended"})
 
 
