@@ -121,6 +121,7 @@ def environments(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Style, formatting and types."""
     session.install("ruff==0.17.5", "mypy==2.4.1", "nox", "pytest", "numpy==2.4.6", "typer==0.29.2", "rich==15.0.0")
+    session.install("altair==6.3.0", "jinja2==3.1.6", "vl-convert-python==1.9.0.post1")
     session.install("platformdirs", "types-psutil", "types-requests")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from backends import Entry
-from bench import cli_learners, cli_training, environments, results, summary, tables
+from bench import cli_learners, cli_training, environments, grids, results, summary
 from bench import compare as comparing
 from bench import gate as gates
 from bench import run as runs
@@ -45,6 +45,7 @@ from bench.options import (
 )
 from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict
 from bench.shapes import HELD, shape_rows
+from bench.tables import rich_table
 from bench.terminal import DownloadBar, errors, only_run_here, output, warn_if_busy, working
 from bench.verdicts import conclusion
 from bench.verdicts import exit_code as exit_code_of
@@ -154,15 +155,15 @@ def run(
 
 def show(run: runs.Run, rows: list[Throughput]) -> None:
     """The tables of a run, and what a reader must know beside them."""
-    output.print(tables.throughput_table(rows))
+    output.print(rich_table(grids.throughput(rows).without(["lane"])))
     comparisons = run.comparisons()
     if comparisons and len(rows) <= MOST_COMPARED:
-        output.print(tables.comparison_table(comparisons, run.request.cases))
+        output.print(rich_table(grids.pairs_matrix(comparisons, grids.labels_of(run.request.cases))))
     elif comparisons:
         told = f"{len(comparisons)} pairs of cases, compared sweep by sweep, are in {run.folder / 'comparisons.csv'}"
         output.print(told, highlight=False, soft_wrap=True)
     if overheads := run.overheads():
-        output.print(tables.overhead_table(overheads))
+        output.print(rich_table(grids.overheads(overheads)))
     for row in rows:
         if row.status != "ok":
             line = f"{row.backend} {row.mode}: {row.status}: {row.reason}"
@@ -193,7 +194,7 @@ def verify(
     answers, _, code = gather("verify", selection, python, results_folder, deadline)
     rows = [row for answer in answers for row in equivalence_rows(answer.case, answer.version, answer.comparisons)]
     if rows:
-        output.print(tables.equivalence_table(rows))
+        output.print(rich_table(grids.equivalence(rows)))
         wrong = sum(row.verdict != "ok" for row in rows)
         path = results.write_rows(results_folder, Equivalence, rows)
         output.print(
@@ -227,7 +228,7 @@ def shapes(
         for row in shape_rows(answer.case, registry[answer.case.backend], answer.shapes, answer.parameters)
     ]
     for name in dict.fromkeys(row.variant for row in rows):
-        output.print(tables.shape_table([row for row in rows if row.variant == name], native))
+        output.print(rich_table(grids.shapes([row for row in rows if row.variant == name], native)))
     if rows:
         wrong = sum(row.verdict != HELD for row in rows)
         path = results.write_rows(results_folder, Shape, rows)
@@ -275,7 +276,7 @@ def selfcheck(
             if reason:
                 code = 4
                 output.print(f"{case.backend} {case.mode}: {reason}", style="yellow", highlight=False, soft_wrap=True)
-    output.print(tables.selfcheck_table(rows))
+    output.print(rich_table(grids.selfchecks(rows)))
     output.print(f"seed {seed}, {results_folder / results.FILES[SelfCheck]}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 
@@ -371,7 +372,7 @@ def gate(
 
 def tell(verdicts: list[Verdict], notes: list[str], allow_missing: bool) -> None:
     """The table of verdicts, one line that concludes, and the exit code."""
-    output.print(tables.verdict_table(verdicts))
+    output.print(rich_table(grids.verdicts(verdicts).without(["why"])))
     for row in verdicts:
         if row.reason:
             output.print(f"{row.case}: {row.verdict}: {row.reason}", highlight=False, soft_wrap=True)

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from backends.lenet import VARIANTS
-from bench import tables
+from bench import grids
 from bench.cases import UsageError
 from bench.layers import calculate, parse_input, parse_stack, steps_of
+from bench.tables import rich_table
 from bench.terminal import output
 
 app = typer.Typer()
@@ -34,7 +35,7 @@ def layers(
         rows = calculate(variant.input_channels, variant.input_size, steps_of(variant))
     else:
         rows = calculate(*parse_input(size), parse_stack(words))
-    output.print(tables.layers_table(rows))
+    output.print(rich_table(grids.layers(rows)))
     for number, row in enumerate(rows):
         if row.note:
             output.print(f"layer {number}, {row.kind}: {row.note}", highlight=False, soft_wrap=True)

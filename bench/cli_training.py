@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from backends import Entry
 from backends.lenet import INITIALISATIONS, VARIANTS
-from bench import checkpoints, environments, results, tables
+from bench import checkpoints, environments, grids, results
 from bench import train as trainings
 from bench.agreement import EPOCH
 from bench.cases import Selection, UsageError, expand, without_slow
@@ -35,6 +35,7 @@ from bench.options import (
 )
 from bench.results import Accuracy
 from bench.selfcheck import cases as representative
+from bench.tables import markdown_table, rich_table
 from bench.terminal import DownloadBar, only_run_here, output, warn_if_busy
 from bench.training import NORMALISATIONS, SCHEDULES, Course
 
@@ -223,7 +224,7 @@ def bars() -> Iterator[trainings.Tell]:
 
 
 def show(rows: list[Accuracy]) -> None:
-    output.print(tables.accuracy_table(rows))
+    output.print(rich_table(grids.accuracies(rows)))
     for row in rows:
         if row.status != "ok":
             line = f"{row.backend} {row.mode} {row.variant}: {row.status}: {row.reason}"
@@ -247,7 +248,9 @@ def accuracy(
     if not rows:
         raise UsageError(f"{run[0]}: its accuracy.csv has no rows")
     if markdown:
-        print(tables.accuracy_markdown(rows))
+        grid = grids.accuracies(rows).without(["losses apart", "status"])
+        print(markdown_table(grid))
+        print(f"\n{grid.title.removeprefix('Training: ')}.")
     else:
         show(rows)
 
@@ -281,7 +284,7 @@ def evaluate(
         raise UsageError(f"unknown data set {name!r}; known are {', '.join(NAMES)}")
     images = trainings.load_images(name, at.variant.name, course.get("normalisation", "unit"), data_dir)
     found = evaluated(weights, at, cases, images, registry, interpreters, deadline)
-    output.print(tables.evaluation_table(found, name))
+    output.print(rich_table(grids.evaluations(found, name)))
     for one in found:
         if one.status != "ok":
             line = f"{one.case.backend} {one.case.mode}: {one.status}: {one.reason}"

@@ -24,7 +24,18 @@ from bench.estimates import (
     totals_by_pass,
     usable_rounds,
 )
-from bench.results import FILES, Equivalence, Process, ResultsError, Round, Shape, Throughput, Verdict, read_rows
+from bench.results import (
+    FILES,
+    Equivalence,
+    Process,
+    ResultsError,
+    Round,
+    Shape,
+    Throughput,
+    Verdict,
+    case_of,
+    read_rows,
+)
 from bench.verdicts import FAILED, INCONCLUSIVE, MISMATCH, MISSING, judge, look_fields
 
 # No round is shorter or longer, whatever a file says.
@@ -58,9 +69,7 @@ class RunFolder:
             if rows.setdefault(case_of(row).id, row) is not row:
                 raise ResultsError(f"{path / FILES[Throughput]}: {case_of(row).id} is there twice")
         rounds = read_rows(path, Round)
-        for one in rounds:
-            if one.steps < 1 or not SHORTEST_SECONDS <= one.seconds <= LONGEST_SECONDS:
-                raise ResultsError(f"{path / FILES[Round]}: {one.case}: {one.steps} steps in {one.seconds} s cannot be")
+        refuse_impossible(path / FILES[Round], rounds)
         return cls(
             path,
             rows,
@@ -91,10 +100,11 @@ class RunFolder:
         return usable_rounds(self.rounds.get(case.id, []), self.control(case))
 
 
-def case_of(row: Throughput) -> Case:
-    return Case(
-        row.backend, row.mode, row.variant, row.device, row.precision, row.batch_size, row.threads, feed=row.feed
-    )
+def refuse_impossible(path: Path, rounds: Sequence[Round]) -> None:
+    """Raise ResultsError where a round has no steps, or took no time that a clock can tell."""
+    for one in rounds:
+        if one.steps < 1 or not SHORTEST_SECONDS <= one.seconds <= LONGEST_SECONDS:
+            raise ResultsError(f"{path}: {one.case}: {one.steps} steps in {one.seconds} s cannot be")
 
 
 def compare(base: RunFolder, head: RunFolder) -> tuple[list[Verdict], list[str]]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.cases import UsageError
+from bench.cases import Case, UsageError
 
 Row = TypeVar("Row")
 
@@ -325,6 +325,12 @@ class Accuracy:
     flags: str
     status: str
     reason: str
+
+
+def case_of(row: Throughput | Accuracy) -> Case:
+    """The case that a row is about."""
+    feed = row.feed if isinstance(row, Throughput) else "resident"
+    return Case(row.backend, row.mode, row.variant, row.device, row.precision, row.batch_size, row.threads, feed=feed)
 
 
 FILES: dict[type[Any], str] = {

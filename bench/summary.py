@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import os
 import re
@@ -12,14 +11,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from bench import results
+from bench import grids, results
 from bench.results import Verdict
-from bench.verdicts import FAILED, INCONCLUSIVE, MISSING, RED, conclusion, exit_code, percent
+from bench.tables import markdown_table
+from bench.verdicts import FAILED, INCONCLUSIVE, MISSING, RED, conclusion, exit_code
 
 GITHUB_VARIABLE = "GITHUB_STEP_SUMMARY"
 # What XML 1.0 has no way to say, in the last words of a crash.
 UNPRINTABLE = re.compile(r"[^\t\x20-\ud7ff\ue000-\ufffd]")
-HEADINGS = ("case", "verdict", "step, head / base", "95 % interval", "by total time", "could have seen", "why")
 
 
 def write(folder: Path, verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bool) -> str:
@@ -56,28 +55,10 @@ def as_json(verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bo
     }
 
 
-def cells(verdict: Verdict) -> tuple[str, ...]:
-    """One verdict as a reader sees it, under HEADINGS."""
-    ratio, low, high = verdict.ratio, verdict.ratio_low, verdict.ratio_high
-    seen = verdict.resolves
-    return (
-        verdict.case,
-        verdict.verdict + (" (by the control)" if verdict.basis == "control" else ""),
-        "" if ratio is None else percent(ratio),
-        "" if low is None or high is None else f"{percent(low)} to {percent(high)}",
-        "" if verdict.total_ratio is None else percent(verdict.total_ratio),
-        "" if seen is None else f"{seen:+.1%}" if seen < 10 else "nothing",
-        verdict.reason,
-    )
-
-
 def markdown(verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bool) -> str:
     """A table for a pull request."""
     lines = [f"### lenet-bench: {conclusion(verdicts, allow_missing)}", ""]
-    lines += [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
-    lines += [
-        f"| {' | '.join(html.escape(cell, quote=False).replace('|', '/') for cell in cells(one))} |" for one in verdicts
-    ]
+    lines.append(markdown_table(grids.verdicts(verdicts)))
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
 

@@ -1,0 +1,496 @@
+"""Every chart of the report page, as an Altair chart whose data are cells of the CSV files.
+
+What is drawn and is not in a file (microseconds per step of a round, a fitted line) is worked out by the chart
+itself, in a `transform_calculate` that the reader can see in the page. Colours are CSS variables of the page, so
+that light, dark and print need one chart only; `page/page.css` has them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import altair as alt
+
+from bench.estimates import Sweep
+from bench.results import Accuracy, Curve, Equivalence, Overhead, Round, SelfCheck, Throughput, Verdict, case_of
+
+Chart: TypeAlias = alt.Chart | alt.LayerChart
+ROW_HEIGHT = 20
+# Beyond this ratio of the largest to the smallest, a linear axis would show one case and a heap.
+WIDE = 20
+SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
+DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 1]]
+FONT = "system-ui, sans-serif"
+CONFIG: dict[str, Any] = {
+    "background": None,
+    "font": FONT,
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--ink)",
+        "titleColor": "var(--ink)",
+        "titleFontWeight": "normal",
+        "gridColor": "var(--grid)",
+        "domainColor": "var(--rule)",
+        "tickColor": "var(--rule)",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "labelLimit": 260,
+        "labelOverlap": "greedy",
+        "labelSeparation": 6,
+    },
+    "legend": {
+        "labelColor": "var(--ink)",
+        "titleColor": "var(--ink)",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelLimit": 260,
+        "orient": "bottom",
+        "direction": "vertical",
+        "symbolStrokeWidth": 2,
+        "symbolBaseFillColor": "var(--ink)",
+        "symbolBaseStrokeColor": "var(--ink)",
+    },
+    "rule": {"color": "var(--rule)"},
+    "text": {"color": "var(--ink)"},
+}
+
+
+def data(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:
+    """Rows as a chart takes them; what no axis can show is left out."""
+    return alt.InlineData(
+        values=[
+            {name: value for name, value in row.items() if not (isinstance(value, float) and not math.isfinite(value))}
+            for row in rows
+        ]
+    )
+
+
+def cells(row: Any, *columns: str, **more: Any) -> dict[str, Any]:
+    """Those columns of a CSV row under their own names, and what the chart needs beside them."""
+    return {**{name: getattr(row, name) for name in columns}, **more}
+
+
+def backend_colour(backends: Collection[str]) -> alt.Color:
+    """A colour for each backend, the same on every page; what a third party brings gets one of the rest."""
+    known = ("numpy", "torch", "tensorflow", "jax", "mxnet")
+    others = [name for name in dict.fromkeys(backends) if name not in known]
+    names = list(dict.fromkeys(backends))
+    colours = [f"var(--{name})" if name in known else f"var(--other{others.index(name) % 3})" for name in names]
+    return alt.Color("backend:N", scale=alt.Scale(domain=names, range=colours), legend=None)
+
+
+def mode_styles(modes: Sequence[str]) -> dict[str, Any]:
+    """Colour, shape and dash, each of which tells the modes of one backend apart by itself."""
+    names = list(dict.fromkeys(modes))
+    picked = [f"var(--series{index % 6})" for index in range(len(names))]
+    return {
+        "color": alt.Color("mode:N", title="mode", scale=alt.Scale(domain=names, range=picked)),
+        "shape": alt.Shape("mode:N", title="mode", scale=alt.Scale(domain=names, range=[*SHAPES][: len(names)])),
+        "strokeDash": alt.StrokeDash("mode:N", scale=alt.Scale(domain=names, range=DASHES[: len(names)]), legend=None),
+    }
+
+
+def tips(*columns: tuple[str, str, str]) -> list[alt.Tooltip]:
+    return [alt.Tooltip(field, title=title, format=form or alt.Undefined) for field, title, form in columns]
+
+
+def sized(chart: Chart, rows: int | None = None, height: int = 240) -> Chart:
+    """As wide as the page, and as high as the rows need."""
+    return chart.properties(width="container", height=rows * ROW_HEIGHT if rows else height)
+
+
+def label_axis(order: Sequence[str]) -> alt.Y:
+    return alt.Y("label:N", title=None, sort=list(order), axis=alt.Axis(ticks=False, domain=False))
+
+
+def wide_scale(values: Iterable[float | None]) -> alt.Scale:
+    """Logarithmic where the values lie far apart, else from zero."""
+    there = [value for value in values if value]
+    if there and max(there) / min(there) > WIDE:
+        return alt.Scale(type="log", nice=False, padding=12)
+    return alt.Scale(zero=True, nice=True)
+
+
+def intervals(base: alt.Chart, rows: Sequence[Any], low: str, **encoding: Any) -> list[alt.Chart]:
+    """A thick rule for each interval, where there are any: with one pass there are none."""
+    if all(getattr(row, low) is None for row in rows):
+        return []
+    return [base.mark_rule(strokeWidth=3, opacity=0.55, aria=False).encode(**encoding)]
+
+
+def throughput(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
+    """Images per second with their intervals; the lanes differ in shape, and stand side by side per backend."""
+    timed = [row for row in rows if row.images_per_s is not None]
+    columns = ("backend", "mode", "lane", "images_per_s", "images_per_s_low", "images_per_s_high", "status")
+    base = alt.Chart(data(cells(row, *columns, label=labels[case_of(row).id]) for row in timed))
+    order = label_axis([labels[case_of(row).id] for row in timed])
+    scale = wide_scale(row.images_per_s for row in timed)
+    colour = backend_colour([row.backend for row in timed])
+    low = alt.X("images_per_s_low:Q", title="images/s", scale=scale)
+    ends = intervals(base, timed, "images_per_s_low", y=order, x=low, x2="images_per_s_high:Q", color=colour)
+    points = base.mark_point(size=70, filled=True, opacity=1).encode(
+        y=order,
+        x=alt.X("images_per_s:Q", title="images/s", scale=scale, axis=alt.Axis(format="~s")),
+        color=colour,
+        shape=alt.Shape(
+            "lane:N",
+            title="lane",
+            scale=alt.Scale(domain=["tutorial", "expert"], range=["circle", "diamond"]),
+        ),
+        tooltip=tips(
+            ("label:N", "case", ""),
+            ("images_per_s:Q", "images/s", ",.0f"),
+            ("images_per_s_low:Q", "from", ",.0f"),
+            ("images_per_s_high:Q", "to", ",.0f"),
+            ("status:N", "status", ""),
+        ),
+    )
+    return sized(alt.LayerChart(layer=[*ends, points]), len(timed))
+
+
+def peak_share(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
+    """The share of the matrix product's speed that each case reaches."""
+    there = [row for row in rows if row.gemm_peak_share is not None]
+    base = alt.Chart(data(cells(row, "backend", "gemm_peak_share", label=labels[case_of(row).id]) for row in there))
+    bars = base.mark_bar(height={"band": 0.6}).encode(
+        y=label_axis([labels[case_of(row).id] for row in there]),
+        x=alt.X(
+            "gemm_peak_share:Q",
+            title="share of the matrix product's multiply-adds per second",
+            axis=alt.Axis(format=".0%"),
+        ),
+        color=backend_colour([row.backend for row in there]),
+        tooltip=tips(("label:N", "case", ""), ("gemm_peak_share:Q", "share", ".1%")),
+    )
+    return sized(bars, len(there))
+
+
+def start_up(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
+    """Import, build and first step, one after the other, as a user waits for them."""
+    parts = {"import_s": "import", "build_s": "build", "first_step_s": "first step"}
+    there = [row for row in rows if row.import_s is not None]
+    base = alt.Chart(data(cells(row, *parts, label=labels[case_of(row).id]) for row in there))
+    picked = [f"var(--series{index})" for index in range(len(parts))]
+    bars = (
+        base.transform_fold([*parts], as_=["column", "seconds"])
+        .transform_filter("isValid(datum.seconds)")
+        .transform_calculate(place=f"indexof({list(parts)}, datum.column)")
+        .transform_calculate(part=f"{list(parts.values())}[datum.place]")
+        .mark_bar(height={"band": 0.6})
+        .encode(
+            y=label_axis([labels[case_of(row).id] for row in there]),
+            x=alt.X("seconds:Q", title="seconds", stack="zero"),
+            color=alt.Color("part:N", title=None, scale=alt.Scale(domain=list(parts.values()), range=picked)),
+            order=alt.Order("place:Q"),
+            tooltip=tips(("label:N", "case", ""), ("part:N", "part", ""), ("seconds:Q", "seconds", ".3f")),
+        )
+    )
+    return sized(bars, len(there))
+
+
+def memory(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
+    """The most main memory that a process held."""
+    there = [row for row in rows if row.peak_rss_mb is not None]
+    base = alt.Chart(data(cells(row, "backend", "peak_rss_mb", label=labels[case_of(row).id]) for row in there))
+    bars = base.mark_bar(height={"band": 0.6}).encode(
+        y=label_axis([labels[case_of(row).id] for row in there]),
+        x=alt.X("peak_rss_mb:Q", title="peak main memory, MiB"),
+        color=backend_colour([row.backend for row in there]),
+        tooltip=tips(("label:N", "case", ""), ("peak_rss_mb:Q", "MiB", ",.0f")),
+    )
+    return sized(bars, len(there))
+
+
+def batch_sizes(rows: Sequence[Throughput], lines: Sequence[Overhead]) -> Chart:
+    """One backend's steps by batch size, and the fitted line `overhead + image * batch size` of each mode."""
+    timed = [row for row in rows if row.step_us is not None]
+    styles = mode_styles([row.mode for row in timed])
+    sizes = sorted({row.batch_size for row in timed})
+    x = alt.X(
+        "batch_size:Q",
+        title="batch size",
+        scale=alt.Scale(type="log", base=2, nice=False, padding=10),
+        axis=alt.Axis(values=sizes, format="d"),
+    )
+    y = alt.Y("step_us:Q", title="µs per step", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s"))
+    columns = ("mode", "batch_size", "step_us", "step_us_low", "step_us_high", "images_per_s")
+    points = (
+        alt.Chart(data(cells(row, *columns) for row in timed))
+        .mark_point(size=50, filled=True, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            color=styles["color"],
+            shape=styles["shape"],
+            tooltip=tips(
+                ("mode:N", "mode", ""),
+                ("batch_size:Q", "batch size", ""),
+                ("step_us:Q", "µs per step", ",.0f"),
+                ("images_per_s:Q", "images/s", ",.0f"),
+            ),
+        )
+    )
+    fitted = [
+        cells(line, "mode", "overhead_us", "images_per_s_limit", batch_size=int(size))
+        for line in lines
+        for size in line.batch_sizes.split()
+    ]
+    if not fitted:
+        return sized(points, height=300)
+    through = (
+        alt.Chart(data(fitted))
+        .transform_calculate(fitted_us="datum.overhead_us + datum.batch_size * 1e6 / datum.images_per_s_limit")
+        .transform_filter("datum.fitted_us > 0")
+        .mark_line(strokeWidth=1.5, aria=False)
+        .encode(x=x, y=alt.Y("fitted_us:Q"), color=styles["color"], strokeDash=styles["strokeDash"])
+    )
+    return sized(alt.LayerChart(layer=[through, points]), height=300)
+
+
+def threads(rows: Sequence[Throughput]) -> Chart:
+    """One backend's images per second by number of threads."""
+    timed = [row for row in rows if row.images_per_s is not None]
+    styles = mode_styles([row.mode for row in timed])
+    columns = ("mode", "threads", "images_per_s", "images_per_s_low", "images_per_s_high")
+    base = alt.Chart(data(cells(row, *columns) for row in timed))
+    values = sorted({row.threads for row in timed})
+    x = alt.X("threads:Q", title="threads", scale=alt.Scale(zero=False), axis=alt.Axis(values=values, format="d"))
+    y = alt.Y("images_per_s:Q", title="images/s", scale=alt.Scale(zero=True), axis=alt.Axis(format="~s"))
+    line = base.mark_line(strokeWidth=1.5, aria=False).encode(
+        x=x, y=y, color=styles["color"], strokeDash=styles["strokeDash"]
+    )
+    span = {"y": "images_per_s_low:Q", "y2": "images_per_s_high:Q"}
+    ends = intervals(base, timed, "images_per_s_low", x=x, **span, color=styles["color"])
+    points = base.mark_point(size=60, filled=True, opacity=1).encode(
+        x=x,
+        y=y,
+        color=styles["color"],
+        shape=styles["shape"],
+        tooltip=tips(("mode:N", "mode", ""), ("threads:Q", "threads", ""), ("images_per_s:Q", "images/s", ",.0f")),
+    )
+    return sized(alt.LayerChart(layer=[line, *ends, points]), height=260)
+
+
+def rounds(own: Sequence[Round], calm: Collection[Sweep], row: Throughput | None) -> Chart:
+    """One case's rounds as they were measured, in the order of the whole run; hollow where the machine was not calm."""
+    columns = ("pass_number", "order", "steps", "seconds")
+    base = alt.Chart(
+        data(cells(one, *columns, calm="calm" if (one.pass_number, one.sweep) in calm else "not calm") for one in own)
+    ).transform_calculate(us="datum.seconds / datum.steps * 1e6")
+    passes = sorted({one.pass_number for one in own})
+    x = alt.X("order:Q", title="order in the run", scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickCount=4))
+    y = alt.Y("us:Q", title="µs per step", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4, format="~s"))
+    colours = alt.Scale(domain=passes, range=[f"var(--series{index % 6})" for index, _ in enumerate(passes)])
+    points = base.mark_point(size=9, aria=False, strokeWidth=1).encode(
+        x=x,
+        y=y,
+        color=alt.Color("pass_number:N", scale=colours, legend=None),
+        fillOpacity=alt.condition("datum.calm == 'calm'", alt.value(1), alt.value(0)),
+        fill=alt.Fill("pass_number:N", scale=colours, legend=None),
+        tooltip=tips(("pass_number:O", "pass", ""), ("us:Q", "µs per step", ",.1f"), ("calm:N", "the machine was", "")),
+    )
+    if row is None or row.step_us is None:
+        return sized(points, height=110)
+    level = (
+        alt.Chart(data([cells(row, "step_us")]))
+        .mark_rule(strokeWidth=1.5, color="var(--ink)", strokeDash=[4, 3], aria=False)
+        .encode(y="step_us:Q")
+    )
+    return sized(alt.LayerChart(layer=[points, level]), height=110)
+
+
+def equivalence(rows: Sequence[Equivalence]) -> Chart:
+    """Every comparison's error as a share of its tolerance; right of 1 would be another network."""
+    kept = [cells(row, "backend", "mode", "quantity", "steps", "error", "tolerance") for row in rows if row.error > 0]
+    base = (
+        alt.Chart(data(kept))
+        .transform_calculate(
+            label="datum.backend + ' ' + datum.mode",
+            share="datum.error / datum.tolerance",
+            kind="split(datum.quantity, ' ')[0]",
+        )
+        .transform_filter("datum.tolerance > 0")
+    )
+    kinds = ["stage", "losses", "weights"]
+    order = list(dict.fromkeys(f"{row.backend} {row.mode}" for row in rows))
+    x = alt.X("share:Q", title="error / tolerance", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e"))
+    points = base.mark_point(size=28, strokeWidth=1.5, aria=False).encode(
+        y=label_axis(order),
+        x=x,
+        color=alt.Color(
+            "kind:N",
+            title=None,
+            scale=alt.Scale(domain=kinds, range=[f"var(--series{index})" for index in range(3)]),
+        ),
+        shape=alt.Shape("kind:N", title=None, scale=alt.Scale(domain=kinds, range=SHAPES[:3])),
+        tooltip=tips(
+            ("label:N", "case", ""),
+            ("quantity:N", "quantity", ""),
+            ("steps:Q", "after steps", ""),
+            ("error:Q", "error", ".1e"),
+            ("tolerance:Q", "tolerance", ".1e"),
+        ),
+    )
+    bound = alt.Chart(data([{"share": 1}])).mark_rule(color="var(--bad)", strokeWidth=2, aria=False).encode(x=x)
+    return sized(alt.LayerChart(layer=[bound, points]), len(order))
+
+
+def ratios(rows: Sequence[Verdict]) -> Chart:
+    """A gate's or comparison's head over its base, with intervals; 1 is no change."""
+    there = [row for row in rows if row.ratio is not None]
+    base = alt.Chart(data(cells(row, "case", "ratio", "ratio_low", "ratio_high", "verdict") for row in there))
+    order = alt.Y("case:N", title=None, sort=[row.case for row in there], axis=alt.Axis(ticks=False, domain=False))
+    x = alt.X("ratio:Q", title="step of the head / step of the base", scale=alt.Scale(zero=False))
+    one = alt.Chart(data([{"ratio": 1}])).mark_rule(strokeWidth=1.5, aria=False).encode(x=x)
+    only = alt.value("var(--series0)")
+    ends = intervals(base, there, "ratio_low", y=order, x="ratio_low:Q", x2="ratio_high:Q", color=only)
+    points = base.mark_point(size=60, filled=True, opacity=1, color="var(--series0)").encode(
+        y=order, x=x, tooltip=tips(("case:N", "case", ""), ("ratio:Q", "ratio", ".3f"), ("verdict:N", "verdict", ""))
+    )
+    return sized(alt.LayerChart(layer=[one, *ends, points]), len(there))
+
+
+def found_slowdowns(rows: Sequence[SelfCheck]) -> Chart:
+    """What a self-check found, beside what was injected."""
+    columns = ("case", "beside", "injected", "every", "found", "found_low", "found_high")
+    base = alt.Chart(data(cells(row, *columns) for row in rows)).transform_calculate(
+        label="datum.case + ', ' + (datum.injected ? format(datum.injected, '+.0%') + (datum.every > 1 ? ' every ' "
+        "+ datum.every + 'th round' : '') : datum.beside)"
+    )
+    x = alt.X("found:Q", title="slowdown, found (point, interval) and injected (tick)", axis=alt.Axis(format="+.0%"))
+    y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False))
+    only = alt.value("var(--series0)")
+    ends = intervals(base, rows, "found_low", y=y, x="found_low:Q", x2="found_high:Q", color=only)
+    injected = (
+        base.transform_calculate(average="datum.injected / datum.every")
+        .mark_tick(color="var(--ink)", thickness=2, aria=False)
+        .encode(y=y, x="average:Q")
+    )
+    points = base.mark_point(size=60, filled=True, opacity=1, color="var(--series0)").encode(
+        y=y, x=x, tooltip=tips(("label:N", "case", ""), ("found:Q", "found", "+.2%"))
+    )
+    return sized(alt.LayerChart(layer=[*ends, injected, points]), len(rows))
+
+
+def accuracy(curves: Sequence[Curve], labels: Mapping[str, str], colours: Mapping[str, str], over: str) -> Chart:
+    """The share of test images that are wrong, by seconds of training or by epoch; a line per seed."""
+    x = alt.X("seconds:Q", title="seconds of training steps") if over == "seconds" else alt.X("epoch:Q", title="epochs")
+    y = alt.Y("wrong:Q", title="test images that are wrong", scale=alt.Scale(type="log"), axis=alt.Axis(format=".1%"))
+    return _curves(curves, labels, colours, x, y, "wrong images", "wrong", "1 - datum.accuracy", ".2%")
+
+
+def losses(curves: Sequence[Curve], labels: Mapping[str, str], colours: Mapping[str, str]) -> Chart:
+    """The mean loss of the batches since the look before, by epoch: one curve, where frameworks train the same."""
+    x = alt.X("epoch:Q", title="epochs")
+    y = alt.Y("shown:Q", title="training loss", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=5))
+    return _curves(curves, labels, colours, x, y, "training loss", "shown", "datum.train_loss", ".4f")
+
+
+def _curves(
+    curves: Sequence[Curve],
+    labels: Mapping[str, str],
+    colours: Mapping[str, str],
+    x: alt.X,
+    y: alt.Y,
+    title: str,
+    name: str,
+    formula: str,
+    form: str,
+) -> Chart:
+    columns = ("case", "seed", "epoch", "seconds", "train_loss", "accuracy")
+    names = [labels[case] for case in dict.fromkeys(one.case for one in curves)]
+    picked = [colours[case] for case in dict.fromkeys(one.case for one in curves)]
+    base = (
+        alt.Chart(data(cells(one, *columns, label=labels[one.case]) for one in curves))
+        .transform_calculate(**{name: formula})
+        .transform_filter(f"datum.{name} > 0")
+    )
+    lines = base.mark_line(strokeWidth=1.5, point=alt.OverlayMarkDef(size=22, filled=True), aria=False).encode(
+        x=x,
+        y=y,
+        detail="seed:N",
+        color=alt.Color("label:N", title=None, scale=alt.Scale(domain=names, range=picked)),
+        strokeDash=alt.StrokeDash(
+            "label:N", title=None, scale=alt.Scale(domain=names, range=[DASHES[i % 6] for i in range(len(names))])
+        ),
+        tooltip=tips(
+            ("label:N", "case", ""),
+            ("seed:O", "seed", ""),
+            ("epoch:Q", "epoch", ""),
+            ("seconds:Q", "seconds", ".1f"),
+            (f"{name}:Q", title, form),
+        ),
+    )
+    return sized(lines, height=320)
+
+
+def time_to_accuracy(rows: Sequence[Accuracy], labels: Mapping[str, str]) -> Chart:
+    """Seconds of training until 98.5 and 99 % of the test images were right."""
+    there = [row for row in rows if row.seconds_to_985 is not None]
+    columns = ("seconds_to_985", "seconds_to_990")
+    words = ["to 98.5 %", "to 99 %"]
+    order = [labels[case_of(row).id] for row in there]
+    picked = ["var(--series0)", "var(--series1)"]
+    points = (
+        alt.Chart(data(cells(row, *columns, label=labels[case_of(row).id]) for row in there))
+        .transform_fold([*columns], as_=["column", "seconds"])
+        .transform_filter("isValid(datum.seconds)")
+        .transform_calculate(goal=f"{words}[indexof({list(columns)}, datum.column)]")
+        .mark_point(size=80, filled=True, opacity=1)
+        .encode(
+            y=label_axis(order),
+            x=alt.X("seconds:Q", title="seconds of training steps, median over seeds", scale=alt.Scale(zero=True)),
+            color=alt.Color("goal:N", title=None, scale=alt.Scale(domain=words, range=picked)),
+            shape=alt.Shape("goal:N", title=None, scale=alt.Scale(domain=words, range=["circle", "diamond"])),
+            tooltip=tips(("label:N", "case", ""), ("goal:N", "goal", ""), ("seconds:Q", "seconds", ".1f")),
+        )
+    )
+    return sized(points, len(there))
+
+
+def history(rows: Sequence[Throughput]) -> Chart:
+    """One case over several runs: as measured, and divided by the control of the same run, each over its first."""
+    first = rows[0]
+    columns = ("utc", "run_id", "images_per_s", "images_per_s_low", "images_per_s_high", "control_gflops")
+    measured = ["as measured", "divided by the control"]
+    beside = {"first_images_per_s": first.images_per_s, "first_control_gflops": first.control_gflops}
+    base = (
+        alt.Chart(data(cells(row, *columns, **beside, place=number) for number, row in enumerate(rows, start=1)))
+        .transform_calculate(
+            **{
+                measured[0]: "datum.images_per_s / datum.first_images_per_s",
+                measured[1]: "datum.images_per_s / datum.control_gflops / datum.first_images_per_s "
+                "* datum.first_control_gflops",
+            }
+        )
+        .transform_fold([*measured], as_=["how", "change"])
+        .transform_filter("isValid(datum.change) && isFinite(datum.change)")
+    )
+    picked = alt.Scale(domain=measured, range=["var(--series0)", "var(--series1)"])
+    x = alt.X("place:O", title="run", axis=alt.Axis(labelAngle=0))
+    y = alt.Y(
+        "change:Q", title="images/s over the first run's", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)
+    )
+    lines = base.mark_line(strokeWidth=1.5, aria=False).encode(
+        x=x,
+        y=y,
+        color=alt.Color("how:N", scale=picked, legend=None),
+        strokeDash=alt.StrokeDash("how:N", scale=alt.Scale(domain=measured, range=DASHES[:2]), legend=None),
+    )
+    points = base.mark_point(size=45, filled=True, opacity=1).encode(
+        x=x,
+        y=y,
+        color=alt.Color("how:N", title=None, scale=picked),
+        shape=alt.Shape("how:N", title=None, scale=alt.Scale(domain=measured, range=SHAPES[:2])),
+        tooltip=tips(
+            ("run_id:N", "run", ""),
+            ("how:N", "images/s", ""),
+            ("change:Q", "over the first run's", ".3f"),
+            ("images_per_s:Q", "images/s", ",.0f"),
+            ("control_gflops:Q", "control, GFLOP/s", ".1f"),
+        ),
+    )
+    return sized(alt.LayerChart(layer=[lines, points]), height=150)

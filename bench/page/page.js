@@ -1,0 +1,84 @@
+// Draws the charts, sorts and filters the tables, and hands out the files. Nothing here leaves the page.
+const { specs, config } = JSON.parse(document.getElementById("charts").textContent);
+
+// One after the other, so that the page answers meanwhile. What is folded away has no width yet: it is drawn when opened.
+async function draw(place) {
+  if (place.dataset.drawn || !place.clientWidth) return;
+  place.dataset.drawn = "begun";
+  const spec = { ...specs[place.dataset.chart], description: place.dataset.said };
+  const options = { actions: false, renderer: "svg", config, loader: { load: () => Promise.reject(new Error("no network")) } };
+  await vegaEmbed(place, spec, options);
+  place.dataset.drawn = "done";
+}
+
+async function drawAll() {
+  for (const place of document.querySelectorAll(".chart")) {
+    await draw(place);
+    await new Promise((resume) => setTimeout(resume));
+  }
+  document.documentElement.dataset.drawn = "done";
+}
+
+function key(row, column) {
+  const text = row.cells[column].dataset.key;
+  const number = text === "" ? NaN : Number(text);
+  return { text, number };
+}
+
+// Numbers before words, and empty cells last, whichever way the rest goes.
+function compare(a, b, direction) {
+  if (a.text === "" || b.text === "") return (a.text === "") - (b.text === "");
+  const numbers = !Number.isNaN(a.number) - !Number.isNaN(b.number);
+  if (numbers) return -numbers;
+  const order = Number.isNaN(a.number) ? a.text.localeCompare(b.text, "en", { numeric: true }) : a.number - b.number;
+  return direction * order;
+}
+
+function sort(button) {
+  const heading = button.closest("th");
+  const table = button.closest("table");
+  const descending = heading.getAttribute("aria-sort") === "ascending";
+  for (const other of table.tHead.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+  heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  const column = Number(button.dataset.sorts);
+  const rows = [...table.tBodies[0].rows].map((row) => ({ row, at: key(row, column) }));
+  rows.sort((a, b) => compare(a.at, b.at, descending ? -1 : 1));
+  table.tBodies[0].append(...rows.map((one) => one.row));
+}
+
+function filter(input) {
+  const rows = [...document.getElementById(input.dataset.filters).tBodies[0].rows];
+  const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const row of rows) {
+    const text = [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
+    row.hidden = !words.every((word) => text.includes(word));
+  }
+  const shown = rows.filter((row) => !row.hidden).length;
+  const told = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
+  document.querySelector(`[data-counts="${input.dataset.filters}"]`).textContent = told;
+}
+
+async function download(button) {
+  const packed = Uint8Array.from(atob(button.dataset.content), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const content = await new Response(stream).blob();
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(content);
+  link.download = button.dataset.download;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button?.dataset.sorts) sort(button);
+  if (button?.dataset.download) download(button);
+});
+document.addEventListener("input", (event) => {
+  if (event.target.dataset.filters) filter(event.target);
+});
+for (const folded of document.querySelectorAll("details")) folded.addEventListener("toggle", drawAll);
+window.addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
+});
+drawAll();

@@ -1,0 +1,706 @@
+"""From run folders to one self-contained page and its Markdown, `lenet-bench report`.
+
+A page is a list of articles, one per run, each a list of sections; a section holds grids (`grids.py`), charts
+(`charts.py`), pictures and prose. What a folder does not have makes no section; what it should have and does not,
+or what cannot be read, is said at the top of its article.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import markupsafe
+import vl_convert
+
+from bench import charts, grids
+from bench.control import control_of
+from bench.estimates import by_case, calm_sweeps
+from bench.folder import MACHINE_FILE, Folder
+from bench.grids import Grid, Link, Number, Word
+from bench.pictures import Picture
+from bench.results import (
+    FILES,
+    Accuracy,
+    Comparison,
+    Curve,
+    Equivalence,
+    Overhead,
+    Round,
+    SelfCheck,
+    Shape,
+    Throughput,
+    Verdict,
+    case_of,
+)
+from bench.tables import markdown_table
+
+PAGE, MARKDOWN = "report.html", "report.md"
+TEMPLATES = Path(__file__).parent / "page"
+# A matrix of pairs is as wide as it is long.
+MOST_COMPARED = 12
+# More pairs than that are no table in a pull request any more.
+MOST_PAIRS_IN_MARKDOWN = 50
+# Bytes of a file, as the page carries it, beyond which it stays in its folder.
+LARGEST_DOWNLOAD = 1_200_000
+# Groups of cases with charts of their own, beyond which they are folded away.
+MOST_OPEN = 2
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart under a title; `said` is what it shows, in words, for those who do not see it."""
+
+    title: str
+    said: str
+    chart: charts.Chart
+    kind: str = "figure"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A grid; `folded` where it opens on demand only."""
+
+    grid: Grid
+    folded: bool = False
+    kind: str = "table"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Several figures or pictures side by side, as many as the width allows."""
+
+    title: str
+    parts: Sequence[Figure | Picture]
+    folded: bool = False
+    kind: str = "gallery"
+
+
+@dataclass(frozen=True)
+class Prose:
+    text: str
+    kind: str = "prose"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are, few enough to need no table."""
+
+    items: Mapping[str, str]
+    kind: str = "facts"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a reader types to get the same again."""
+
+    text: str
+    kind: str = "command"
+
+
+Part = Figure | Table | Gallery | Prose | Facts | Command | Picture
+
+
+@dataclass(frozen=True)
+class Section:
+    slug: str
+    title: str
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file of the run as the page carries it: compressed, in base64; nothing where it is too large."""
+
+    name: str
+    size: int
+    content: str
+
+
+@dataclass(frozen=True)
+class Article:
+    """One run. `number` is its place on the page, from 1."""
+
+    number: int
+    title: str
+    problems: Sequence[str]
+    sections: Sequence[Section]
+    downloads: Sequence[Download] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    title: str
+    articles: Sequence[Article]
+    places: Mapping[int, str] = field(default_factory=dict)
+
+
+def page_of(folders: Sequence[Folder]) -> Page:
+    """Everything the folders tell; runs in the order of their times, their history first where there are several."""
+    ordered = sorted(folders, key=lambda folder: folder.utc)
+    articles = [article(number, folder) for number, folder in enumerate(ordered, start=1)]
+    if several := history(ordered):
+        articles.insert(0, Article(0, "History", [], [several]))
+    names = ", ".join(folder.path.resolve().name for folder in ordered[:3])
+    title = f"lenet-bench: {names}" + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
+    return Page(title, articles, places(ordered))
+
+
+def places(folders: Sequence[Folder]) -> dict[int, str]:
+    """Where each row stands, by its identity: the number of its run, its file and its line."""
+    return {
+        id(row): f"{number} {FILES[kind]} {line}"
+        for number, folder in enumerate(folders, start=1)
+        for kind, rows in folder.tables.items()
+        for line, row in enumerate(rows, start=2)
+    }
+
+
+def article(number: int, folder: Folder) -> Article:
+    """One run's sections, those for which it has something."""
+    made = [make(folder) for make in SECTIONS]
+    sections = [replace(section, slug=f"r{number}-{section.slug}") for section in made if section and section.parts]
+    linked = [replace(section, parts=[relinked(part, number) for part in section.parts]) for section in sections]
+    return Article(number, folder.path.resolve().name, folder.problems, linked, downloads(folder))
+
+
+def relinked(part: Part, number: int) -> Part:
+    """The part with its links leading to its own run's places."""
+    if not isinstance(part, Table):
+        return part
+    rows = [
+        [tuple(replace(p, target=f"r{number}-{p.target}") if isinstance(p, Link) else p for p in cell) for cell in row]
+        for row in part.grid.rows
+    ]
+    return replace(part, grid=replace(part.grid, rows=rows))
+
+
+def at_a_glance(folder: Folder) -> Section | None:
+    """What ran where, how it ended, and how to repeat it."""
+    rows: Sequence[Throughput | Accuracy] = [*folder.rows(Throughput), *folder.rows(Accuracy)]
+    facts: dict[str, str] = {}
+    if rows:
+        first = rows[0]
+        facts["when"] = first.utc
+        facts["cases"] = ", ".join(f"{count} {word}" for word, count in counted(row.status for row in rows).items())
+        facts["data"] = first.data
+        facts["commit"] = first.commit + {"yes": ", with uncommitted changes", "no": ""}.get(first.dirty, "")
+        facts["frameworks"] = ", ".join(dict.fromkeys(grids.named(row) for row in rows if row.version))
+    if passes := {row.passes for row in folder.rows(Throughput) if row.passes}:
+        facts["passes of fresh processes"] = " to ".join(str(one) for one in dict.fromkeys([min(passes), max(passes)]))
+    if proofs := folder.rows(Equivalence):
+        wrong = sum(row.verdict != "ok" for row in proofs)
+        facts["equivalence"] = f"{len(proofs)} comparisons with the float64 reference, {wrong} outside their tolerance"
+    said = {
+        "processor": "cpu",
+        "GPU": "gpu",
+        "operating system": "os",
+        "CPUs": "cpus",
+        "memory": "memory_bytes",
+        "harness's Python": "harness_python",
+        "seed": "seed",
+    }
+    for words, name in said.items():
+        value = folder.machine.get(name)
+        if isinstance(value, list):
+            value = " ".join(map(str, value))
+        if name == "memory_bytes" and isinstance(value, int):
+            value = f"{value / 2**30:.1f} GiB"
+        if value not in (None, ""):
+            facts[words] = str(value)
+    parts: list[Part] = [Facts(facts)] if facts else []
+    noted = [row for row in rows if row.status != "ok"]
+    if noted:
+        heads = grids.headings(["case", "status", "why"])
+        lines: list[list[grids.Cell]] = [
+            [(f"{row.backend} {row.mode} {grids.described(row)}",), (Word(row.status, row.status),), (row.reason,)]
+            for row in noted
+        ]
+        parts.append(Table(Grid("Cases that are not ok, and why", heads, lines)))
+    if command := repeating(folder):
+        parts += [Prose("This repeats the run:"), Command(command)]
+    return Section("glance", "At a glance", parts)
+
+
+def counted(words: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for word in words:
+        counts[word] = counts.get(word, 0) + 1
+    return counts
+
+
+def repeating(folder: Folder) -> str:
+    """The command that repeats a run, with its seed and its commit; empty where the folder does not say."""
+    command, seed = folder.machine.get("command"), folder.machine.get("seed")
+    found = re.fullmatch(r"lenet-bench (\w+) ?(.*)", command, re.DOTALL) if isinstance(command, str) else None
+    if not found:
+        return ""
+    session = {"run": "bench"}.get(found[1], found[1])
+    told = f"nox -s {session} -- {found[2]}".removesuffix(" -- ")
+    if isinstance(seed, int) and "--seed" not in told:
+        told += f"{'' if ' -- ' in told else ' --'} --seed {seed}"
+    commit = folder.machine.get("commit")
+    return f"git checkout {commit} && {told}" if commit else told
+
+
+def kinds_of(rows: Sequence[Throughput]) -> dict[str, list[Throughput]]:
+    """The rows by what they are beside backend and mode, in words."""
+    kinds: dict[str, list[Throughput]] = {}
+    for row in rows:
+        kinds.setdefault(grids.in_words(row), []).append(row)
+    return kinds
+
+
+def short_labels(rows: Sequence[Throughput | Accuracy]) -> dict[str, str]:
+    """Backend and mode, by the case's id."""
+    return {case_of(row).id: f"{row.backend} {row.mode}" for row in rows}
+
+
+def charts_of(
+    title: str, kinds: Mapping[str, Sequence[Any]], make: Callable[[Sequence[Any]], charts.Chart], said: str
+) -> list[Part]:
+    """A chart per kind of case: open where they are few, else folded away together."""
+    figures = [Figure(f"{title}: {words}", f"{said}: {words}", make(rows)) for words, rows in kinds.items() if rows]
+    if len(figures) <= MOST_OPEN:
+        return list(figures)
+    return [Gallery(f"{title}: {len(figures)} charts", figures, folded=True)]
+
+
+def throughput(folder: Folder) -> Section | None:
+    """Images per second, both lanes side by side, each linked to the flags that made it."""
+    rows = folder.rows(Throughput)
+    if not rows:
+        return None
+    timed = [row for row in rows if row.images_per_s is not None]
+    targets = {case_of(row).id: f"flags-{flags_of(rows).index(flags_key(row)) + 1}" for row in rows}
+    said = "Images per second of every case, with 95 % intervals; the table below has the numbers"
+    drawn = charts_of("Images per second", kinds_of(timed), lambda own: charts.throughput(own, short_labels(own)), said)
+    how = (
+        "A step is forward, loss, backward and update of one batch, with waiting for all of it; the interval is 95 % "
+        "for the mean over passes of fresh processes. Cases stand in the order of the registry: for whether one is "
+        "faster than another, see the pairs. The lane leads to the flags."
+    )
+    return Section(
+        "throughput", "Throughput", [Prose(how), *drawn, Table(grids.throughput(rows, targets).without(grids.START_UP))]
+    )
+
+
+def flags_key(row: Throughput) -> tuple[str, ...]:
+    return (grids.named(row), row.mode, row.lane, row.python, row.device_observed, row.allocator, row.cpus, row.flags)
+
+
+def flags_of(rows: Sequence[Throughput]) -> list[tuple[str, ...]]:
+    """Every way in which a mode ran, once."""
+    return list(dict.fromkeys(map(flags_key, rows)))
+
+
+def flags(folder: Folder) -> Section | None:
+    """The process-wide switches of every mode, as its framework reported them."""
+    rows = folder.rows(Throughput)
+    heads = grids.headings(["backend", "mode", "lane", "Python", "device", "allocator", "CPUs", "flags"])
+    grid = Grid("Flags, as each framework reported them after its last round", heads, names=2, anchors="flags")
+    grid.rows.extend([(part,) for part in key] for key in flags_of(rows))
+    return Section("flags", "Versions and flags", [Table(grid)]) if rows else None
+
+
+def sweeps(folder: Folder) -> Section | None:
+    """Time against batch size with the fitted line, and images per second against threads, per backend."""
+    timed = [row for row in folder.rows(Throughput) if row.step_us is not None]
+    lines = folder.rows(Overhead)
+    parts: list[Part] = []
+    by_batch = families(timed, "batch_size")
+    if by_batch:
+        how = "Points are measured; lines are fitted: step = overhead + image * batch size, by relative error."
+        figures = [
+            Figure(
+                words,
+                f"Microseconds per step against batch size, on logarithmic axes, a line per mode: {words}",
+                charts.batch_sizes(own, [line for line in lines if belongs(line, own)]),
+            )
+            for words, own in by_batch.items()
+        ]
+        parts += [Prose(how), Gallery("µs per step by batch size", figures)]
+    if lines:
+        parts.append(Table(grids.overheads(lines)))
+    if by_threads := families(timed, "threads"):
+        figures = [
+            Figure(words, f"Images per second by number of threads: {words}", charts.threads(own))
+            for words, own in by_threads.items()
+        ]
+        parts.append(Gallery("Images per second by threads", figures))
+    return Section("sweeps", "Batch sizes and threads", parts)
+
+
+def families(rows: Sequence[Throughput], axis: str) -> dict[str, list[Throughput]]:
+    """Rows of one backend that differ in mode and in that column only, where there are two values of it or more."""
+    found: dict[tuple[Any, ...], list[Throughput]] = {}
+    for row in rows:
+        rest = {
+            name: getattr(row, name) for name in ("variant", "device", "precision", "batch_size", "threads", "feed")
+        }
+        found.setdefault((row.backend, *(value for name, value in rest.items() if name != axis)), []).append(row)
+    return {" ".join(map(str, key)): own for key, own in found.items() if len({getattr(row, axis) for row in own}) > 1}
+
+
+def belongs(line: Overhead, rows: Sequence[Throughput]) -> bool:
+    """Whether a fitted line is one of those rows'."""
+    names = ("backend", "variant", "device", "precision", "threads", "feed")
+    return any(all(getattr(line, name) == getattr(row, name) for name in (*names, "mode")) for row in rows)
+
+
+def peak(folder: Folder) -> Section | None:
+    """The share of the matrix product's speed."""
+    there = [row for row in folder.rows(Throughput) if row.gemm_peak_share is not None]
+    how = (
+        "The step's multiply-adds per second over those of a 512x512 matrix product that took turns beside it, with "
+        "the same threads and precision."
+    )
+    said = "Share of the matrix product's speed that each case reaches; the throughput table has the numbers"
+    drawn = charts_of("Share of peak", kinds_of(there), lambda own: charts.peak_share(own, short_labels(own)), said)
+    return Section("peak", "Share of the matrix-product peak", [Prose(how), *drawn]) if there else None
+
+
+def start_up(folder: Folder) -> Section | None:
+    """Import, build, first step and memory."""
+    there = [row for row in folder.rows(Throughput) if row.import_s is not None]
+    if not there:
+        return None
+    how = (
+        "None of this is in the clock. Import and build are medians over passes; the first step, with what the "
+        "framework compiles for it, is that of the first process, which finds empty caches."
+    )
+    kinds = kinds_of(there)
+    said = "the table below has the numbers"
+    drawn = [
+        *charts_of(
+            "Seconds before the second step",
+            kinds,
+            lambda own: charts.start_up(own, short_labels(own)),
+            f"Import, build and first step of every case, stacked; {said}",
+        ),
+        *charts_of(
+            "Peak main memory",
+            kinds,
+            lambda own: charts.memory(own, short_labels(own)),
+            f"The most main memory that a process of each case held; {said}",
+        ),
+    ]
+    return Section("start", "Import, build, first step, memory", [Prose(how), *drawn, Table(grids.start_up(there))])
+
+
+def noise(folder: Folder) -> Section | None:
+    """Every round of every case, as it was measured."""
+    rounds = by_case(list(folder.rows(Round)))
+    rows = {case_of(row).id: row for row in folder.rows(Throughput)}
+    gate = bool(folder.rows(Verdict))
+    labels = grids.labels_of([case_of(row) for row in rows.values()]) if rows else {}
+    figures = []
+    for case, own in rounds.items():
+        row = rows.get(case)
+        control = rounds.get(control_of(case_of(row)).id, []) if row else []
+        calm = calm_sweeps(control or [one for one in own if case.startswith("control-")])
+        if not calm:  # without a control, nobody can tell
+            calm = {(one.pass_number, one.sweep) for one in own}
+        name = labels.get(case, case)
+        said = f"{len(own)} rounds of {name}: microseconds per step in the order in which they were measured"
+        figures.append(Figure(name, said, charts.rounds(own, calm, row)))
+    how = (
+        "Every timed round, in the order of the run; a colour per pass. Filled points lie in calm sweeps, those the "
+        "figures are made from; hollow ones in sweeps in which the control, a matrix product, ran slowly. The dashed "
+        "line is the step that the table shows."
+    )
+    folded = gate or len(figures) > 40
+    return (
+        Section("noise", "Raw rounds", [Prose(how), Gallery(f"Rounds of {len(figures)} cases", figures, folded)])
+        if figures
+        else None
+    )
+
+
+def pairs(folder: Folder) -> Section | None:
+    """Every pair of cases, sweep by sweep."""
+    rows = folder.rows(Comparison)
+    if not rows:
+        return None
+    cases = {case_of(row).id: case_of(row) for row in folder.rows(Throughput)}
+    names = list(dict.fromkeys([name for row in rows for name in (row.case, row.other)]))
+    labels = {**{name: name for name in names}, **grids.labels_of([cases[name] for name in names if name in cases])}
+    short = {name: f"{cases[name].backend} {cases[name].mode}" if name in cases else name for name in names}
+    how = (
+        "How many times the images/s of the other a case reaches: two rounds of one sweep lie next to each other in "
+        "time, so a slow minute of the machine hits both. Where the 95 % interval includes 1, it is too close to call."
+    )
+    groups: dict[str, list[Comparison]] = {}
+    for row in rows:
+        groups.setdefault(labels[row.case].removeprefix(short[row.case]).strip(), []).append(row)
+    matrices = [
+        replace(grids.pairs_matrix(own, short), title=f"images/s of the row / images/s of the column {words}".strip())
+        for words, own in groups.items()
+        if len({name for row in own for name in (row.case, row.other)}) <= MOST_COMPARED
+    ]
+    listed = Table(grids.pairs(rows, labels), folded=bool(matrices) or len(rows) > 300)
+    return Section(
+        "pairs", "Pairs", [Prose(how), *(Table(grid, len(matrices) > MOST_OPEN) for grid in matrices), listed]
+    )
+
+
+def proofs(folder: Folder) -> Section | None:
+    """How far every case is from the float64 reference."""
+    rows = folder.rows(Equivalence)
+    if not rows:
+        return None
+    how = (
+        "Every stage's values, every loss and the trained weights beside the float64 NumPy reference. A row of "
+        "throughput exists only for what passed. Weights count relative to how far training moved them."
+    )
+    shown = [row for row in rows if row.error > 0 and row.tolerance > 0]
+    said = "Error over tolerance of every comparison, on a logarithmic axis; right of 1 it would not pass"
+    drawn: list[Part] = [Figure("Error over tolerance", said, charts.equivalence(shown))] if shown else []
+    return Section("proof", "Equivalence", [Prose(how), *drawn, Table(grids.equivalence(rows))])
+
+
+def shapes(folder: Folder) -> Section | None:
+    """Every backend's stages beside the formula."""
+    rows = folder.rows(Shape)
+    grouped = [[row for row in rows if row.variant == name] for name in dict.fromkeys(row.variant for row in rows)]
+    how = "Sizes as counted from each framework's arrays; the formula is floor((n + 2p - k) / s) + 1."
+    return Section("shapes", "Shapes", [Prose(how), *(Table(grids.shapes(own)) for own in grouped)]) if rows else None
+
+
+def verdicts(folder: Folder) -> Section | None:
+    """What a gate or a comparison of two runs decided."""
+    rows = folder.rows(Verdict)
+    if not rows:
+        return None
+    said = "Step of the head over step of the base with 95 % intervals; the table below has the numbers"
+    drawn: list[Part] = []
+    if any(row.ratio is not None for row in rows):
+        drawn = [Figure("Head over base", said, charts.ratios(rows))]
+    return Section("verdicts", "Verdicts", [*drawn, Table(grids.verdicts(rows))])
+
+
+def selfchecks(folder: Folder) -> Section | None:
+    """What the machine can resolve."""
+    rows = folder.rows(SelfCheck)
+    if not rows:
+        return None
+    said = "Slowdowns found, with 95 % intervals, beside those injected; the table below has the numbers"
+    drawn = Figure("Found and injected", said, charts.found_slowdowns(rows))
+    return Section("selfcheck", "What this machine resolves", [drawn, Table(grids.selfchecks(rows))])
+
+
+def training(folder: Folder) -> Section | None:
+    """Accuracy, time to it, and the curves."""
+    rows, curves = folder.rows(Accuracy), folder.rows(Curve)
+    if not rows and not curves:
+        return None
+    cases = {case_of(row).id: row for row in rows}
+    trained = list(dict.fromkeys(one.case for one in curves))
+    variants = {row.variant for row in rows}
+    labels = {name: name for name in trained}
+    labels.update(
+        {name: f"{r.backend} {r.mode}" + (f" {r.variant}" if len(variants) > 1 else "") for name, r in cases.items()}
+    )
+    backends = [cases[name].backend for name in trained if name in cases]
+    own = len(set(backends)) == len(trained) and set(backends) <= {"numpy", "torch", "tensorflow", "jax", "mxnet"}
+    colours = {
+        name: f"var(--{cases[name].backend})" if own else f"var(--series{index % 6})"
+        for index, name in enumerate(trained)
+    }
+    parts: list[Part] = [Prose("Seconds are those of training steps alone. " + SEEDS)]
+    if any(row.seconds_to_985 is not None for row in rows):
+        said = "Seconds of training until 98.5 and 99 % of the test images were right; the table below has the numbers"
+        parts.append(Figure("Time to accuracy", said, charts.time_to_accuracy(rows, labels)))
+    if rows:
+        parts.append(Table(grids.accuracies(rows)))
+    if curves:
+        parts += [
+            Figure(
+                "Wrong test images, by seconds",
+                "Share of test images that are wrong against seconds of training, logarithmic; a line per case, seed",
+                charts.accuracy(curves, labels, colours, "seconds"),
+            ),
+            Figure(
+                "Wrong test images, by epoch",
+                "Share of test images that are wrong against epochs, logarithmic, a line per case and seed",
+                charts.accuracy(curves, labels, colours, "epoch"),
+            ),
+            Figure(
+                "Training loss, by epoch",
+                "Mean training loss against epochs, logarithmic: one curve where frameworks train the same network",
+                charts.losses(curves, labels, colours),
+            ),
+        ]
+    return Section("training", "Training", parts)
+
+
+SEEDS = "A line per seed; the table has medians over seeds."
+
+SECTIONS: tuple[Callable[[Folder], Section | None], ...] = (
+    at_a_glance,
+    verdicts,
+    selfchecks,
+    throughput,
+    pairs,
+    training,
+    sweeps,
+    peak,
+    start_up,
+    noise,
+    proofs,
+    shapes,
+    flags,
+)
+
+
+def history(folders: Sequence[Folder]) -> Section | None:
+    """Cases that several runs have timed: as measured, and by the control that took turns beside them."""
+    runs = [folder for folder in folders if folder.rows(Throughput)]
+    found: dict[str, list[Throughput]] = {}
+    for folder in runs:
+        for row in folder.rows(Throughput):
+            if row.images_per_s is not None:
+                found.setdefault(case_of(row).id, []).append(row)
+    found = {case: rows for case, rows in found.items() if len(rows) > 1}
+    if not found:
+        return None
+    labels = grids.labels_of([case_of(rows[0]) for rows in found.values()])
+    figures = [
+        Figure(
+            labels[case],
+            f"Images per second of {labels[case]} in {len(rows)} runs over the first's, as measured and by the control",
+            charts.history(rows),
+        )
+        for case, rows in found.items()
+    ]
+    how = (
+        "Runs of different days did not take turns; the machine may have been slower. So every case stands twice: as "
+        "measured, and divided by the speed of the control, a matrix product that took its turns in the same run. "
+        "Intervals are those of each run; `lenet-bench compare` gives a verdict."
+    )
+    notes = [Prose(line) for line in other_settings(runs)]
+    return Section(
+        "history",
+        "History",
+        [Prose(how), *notes, Gallery("Each case over its runs", figures), Table(grids.history(found, labels))],
+    )
+
+
+def other_settings(folders: Sequence[Folder]) -> list[str]:
+    """What differs between the runs, a line each."""
+    lines = []
+    for name in ("cpu", "gpu", "data", "allocator", "os"):
+        values = list(
+            dict.fromkeys(str(getattr(row, name)) for folder in folders for row in folder.rows(Throughput)[:1])
+        )
+        if len(values) > 1:
+            lines.append(f"Not the same in all runs: {name} ({', '.join(value or 'none' for value in values)}).")
+    return lines
+
+
+def downloads(folder: Folder) -> list[Download]:
+    """Every table of the run as it lies there, to the byte."""
+    found = []
+    for name in (*FILES.values(), MACHINE_FILE):
+        path = folder.path / name
+        if path.is_file():
+            content = path.read_bytes()
+            packed = base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
+            found.append(Download(name, len(content), packed if len(packed) <= LARGEST_DOWNLOAD else ""))
+    return found
+
+
+def as_html(page: Page) -> str:
+    """The page in one piece, with the library that draws its charts."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    specs: list[dict[str, Any]] = []
+
+    def drawn(chart: charts.Chart) -> int:
+        """Keep the chart's specification for the script; its number on the page."""
+        spec = chart.to_dict()
+        spec.pop("config", None)
+        specs.append(spec)
+        return len(specs) - 1
+
+    def cell(pieces: grids.Cell) -> markupsafe.Markup:
+        return markupsafe.Markup("").join(piece_html(piece, page.places) for piece in pieces)
+
+    environment.filters.update(cell=cell, sort_key=sort_key, lines=lines)
+    read = {name: markupsafe.Markup((TEMPLATES / f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
+    articles = environment.get_template("articles.html").render(page=page, drawn=drawn)  # first: it collects the charts
+    return environment.get_template("page.html").render(
+        page=page,
+        articles=markupsafe.Markup(articles),
+        specs=in_script({"specs": specs, "config": charts.CONFIG}),
+        library=markupsafe.Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")) if specs else "",
+        **read,
+    )
+
+
+def piece_html(piece: grids.Piece, where: Mapping[int, str]) -> markupsafe.Markup:
+    """One piece of a cell; a number says which cell of which file it is."""
+    if isinstance(piece, Number):
+        if piece.value is None:
+            return markupsafe.Markup("")
+        place = f"{where[id(piece.row)]} {piece.column} {piece.how}".strip() if id(piece.row) in where else ""
+        return markupsafe.Markup('<data value="{}" data-cell="{}">{}</data>').format(
+            repr(piece.value), place, str(piece)
+        )
+    if isinstance(piece, Link):
+        return markupsafe.Markup('<a href="#{}">{}</a>').format(piece.target, piece.text)
+    if isinstance(piece, Word):
+        return markupsafe.Markup('<span class="word {}">{}</span>').format(piece.kind.replace(" ", "-"), piece.text)
+    return lines(piece)
+
+
+def lines(text: str) -> markupsafe.Markup:
+    return markupsafe.Markup("<br>").join(text.split("\n"))
+
+
+def sort_key(pieces: grids.Cell) -> str:
+    """What a cell is sorted by: its first number, else its words."""
+    numbers = [piece.value for piece in pieces if isinstance(piece, Number)]
+    return repr(numbers[0]) if numbers and numbers[0] is not None else "".join(map(str, pieces))
+
+
+def in_script(value: Any) -> markupsafe.Markup:
+    """JSON that neither ends a script nor begins a comment in it."""
+    return markupsafe.Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
+
+
+def as_markdown(page: Page) -> str:
+    """The page's tables for a pull request; the list of pairs only where it is short."""
+    text = [f"# {page.title}"]
+    for one in page.articles:
+        text.append(f"## {one.title}")
+        text += [f"- **{html.escape(problem, quote=False)}**" for problem in one.problems]
+        for section in one.sections:
+            tables = [part for part in section.parts if isinstance(part, (Table, Facts, Command))]
+            if tables:
+                text.append(f"### {section.title}")
+            for part in tables:
+                if isinstance(part, Command):
+                    text.append(f"This repeats the run: `{part.text}`")
+                elif isinstance(part, Facts):
+                    text.append(
+                        "\n".join(f"- {name}: {html.escape(said, quote=False)}" for name, said in part.items.items())
+                    )
+                elif part.folded and len(part.grid.rows) > MOST_PAIRS_IN_MARKDOWN:
+                    text.append(f"{part.grid.title}: {len(part.grid.rows)} rows, on the page and in its CSV.")
+                elif part.grid.rows:
+                    text += [f"**{html.escape(part.grid.title, quote=False)}**", markdown_table(part.grid)]
+    return "\n\n".join(text) + "\n"
