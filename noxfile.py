@@ -95,6 +95,21 @@ def layers(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def report(session: nox.Session) -> None:
+    """One self-contained page of one run or several: `nox -s report -- results/RUN`."""
+    without_backends(session, "report")
+
+
+@nox.session(venv_backend="none")
+def inspect(session: nox.Session) -> None:
+    """Pictures of filters, activations and receptive fields: `nox -s inspect -- FILE`."""
+    if any(argument.startswith("--backend") for argument in session.posargs):
+        lenet_bench(session, "inspect")
+    else:
+        without_backends(session, "inspect")
+
+
+@nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """The whole test suite: the harness in its environment, conformance in every backend's."""
     harness = make(session, HARNESS)
@@ -121,7 +136,7 @@ def environments(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Style, formatting and types."""
     session.install("ruff==0.17.5", "mypy==2.4.1", "nox", "pytest", "numpy==2.4.6", "typer==0.29.2", "rich==15.0.0")
-    session.install("altair==6.3.0", "jinja2==3.1.6", "vl-convert-python==1.9.0.post1")
+    session.install("altair==6.3.0", "jinja2==3.1.6", "pillow==13.0.0", "vl-convert-python==1.9.0.post1")
     session.install("platformdirs", "types-psutil", "types-requests")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")

@@ -331,21 +331,38 @@ def step_multiply_adds(variant: Variant) -> int:
     return 3 * sum(forward) - forward[0]
 
 
-def receptive_fields(variant: Variant) -> dict[str, int]:
-    """Side length, in input pixels, of what one value of each stage can see (padding included).
+@dataclass(frozen=True)
+class Field:
+    """What the units of a stage see of the input: unit (i, j) a square of `size` pixels from `start + i * jump` down
+    and `start + j * jump` to the right. Where that is outside the image, it is padding."""
 
-    r += (k - 1) * jump, jump *= s, layer by layer (Araujo et al., "Computing Receptive Fields of
-    Convolutional Neural Networks", Distill 2019); a dense layer sees the whole input.
+    size: int
+    jump: int
+    start: int
+
+
+def fields(variant: Variant) -> dict[str, Field]:
+    """The field of every stage that has one: all before the first dense layer, which sees everything.
+
+    size += (k - 1) * jump, start -= p * jump, jump *= s, layer by layer (Araujo et al., "Computing Receptive
+    Fields of Convolutional Neural Networks", Distill 2019).
     """
-    field, jump = 1, 1
-    fields = {"input": field}
+    at = Field(1, 1, 0)
+    found = {"input": at}
     for layer in variant.layers:
         if isinstance(layer, (Conv, Pool, Subsample)):
-            field, jump = field + (layer.kernel - 1) * jump, jump * (1 if isinstance(layer, Conv) else layer.kernel)
+            padding, stride = (layer.padding, 1) if isinstance(layer, Conv) else (0, layer.kernel)
+            at = Field(at.size + (layer.kernel - 1) * at.jump, at.jump * stride, at.start - padding * at.jump)
         elif isinstance(layer, (Dense, Prototypes)):
-            field = variant.input_size
-        fields[layer.name] = field
-    return fields
+            break
+        found[layer.name] = at
+    return found
+
+
+def receptive_fields(variant: Variant) -> dict[str, int]:
+    """Side length, in input pixels, of what one value of each stage can see (padding included)."""
+    seen = fields(variant)
+    return {stage: seen[stage].size if stage in seen else variant.input_size for stage in stage_shapes(variant)}
 
 
 def initial_weights(variant: Variant, seed: int = 0) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from backends import Entry
-from bench import cli_learners, cli_training, environments, grids, results, summary
+from bench import cli_learners, cli_report, cli_training, environments, grids, results, summary
 from bench import compare as comparing
 from bench import gate as gates
 from bench import run as runs
@@ -60,6 +60,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_training.app)
 app.add_typer(cli_learners.app)
+app.add_typer(cli_report.app)
 INTERNAL_ERROR = 70
 
 

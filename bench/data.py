@@ -206,15 +206,33 @@ def _locate(name: str, file: str, data_dir: Path | None, progress: Callable[[str
     raise DataError(f"{data_dir}: holds neither {file} nor {file}.gz, nor a folder {name} with them")
 
 
+def at_hand(name: str) -> bool:
+    """Whether `load` finds the data set without a download."""
+    if name not in SOURCES:
+        return True
+    files = [file for pair in FILES.values() for file in pair]
+    if os.environ.get(DATA_DIR_VARIABLE):
+        try:
+            return all(_locate(name, file, None, None).is_file() for file in files)
+        except DataError:
+            return False
+    return all((_cache(name) / f"{file}.gz").is_file() for file in files)
+
+
+def _cache(name: str) -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("lenet-bench")) / name
+
+
 def _download(name: str, file: str, progress: Callable[[str], Any] | None) -> Path:
     """pooch checks the sum before it moves the file to its place; a broken download leaves nothing."""
-    import platformdirs
     import pooch
     import requests
 
     pooch.get_logger().setLevel("WARNING")
     source = SOURCES[name]
-    cache = Path(platformdirs.user_cache_dir("lenet-bench")) / name
+    cache = _cache(name)
     archive = f"{file}.gz"
     downloader = pooch.HTTPDownloader(progressbar=progress(archive) if progress else False, timeout=30)
     own = os.environ.get(MIRRORS_VARIABLE, "").split()

@@ -1,32 +1,25 @@
-"""From run folders to one self-contained page and its Markdown, `lenet-bench report`.
+"""From run folders to one page, `lenet-bench report`: which tables and charts a run's files make.
 
-A page is a list of articles, one per run, each a list of sections; a section holds grids (`grids.py`), charts
-(`charts.py`), pictures and prose. What a folder does not have makes no section; what it should have and does not,
-or what cannot be read, is said at the top of its article.
+What a folder does not have makes no section; what it should have and does not, or what cannot be read, is said at
+the top of its article.
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
-import html
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import jinja2
-import markupsafe
-import vl_convert
-
-from bench import charts, grids
+from bench import charts, grids, inspection
+from bench.cases import UsageError
 from bench.control import control_of
 from bench.estimates import by_case, calm_sweeps
 from bench.folder import MACHINE_FILE, Folder
-from bench.grids import Grid, Link, Number, Word
-from bench.pictures import Picture
+from bench.grids import Grid, Link, Word
+from bench.pages import Article, Command, Download, Facts, Figure, Gallery, Page, Part, Prose, Section, Table
 from bench.results import (
     FILES,
     Accuracy,
@@ -41,117 +34,27 @@ from bench.results import (
     Verdict,
     case_of,
 )
-from bench.tables import markdown_table
 
-PAGE, MARKDOWN = "report.html", "report.md"
-TEMPLATES = Path(__file__).parent / "page"
 # A matrix of pairs is as wide as it is long.
 MOST_COMPARED = 12
-# More pairs than that are no table in a pull request any more.
-MOST_PAIRS_IN_MARKDOWN = 50
 # Bytes of a file, as the page carries it, beyond which it stays in its folder.
 LARGEST_DOWNLOAD = 1_200_000
 # Groups of cases with charts of their own, beyond which they are folded away.
 MOST_OPEN = 2
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A chart under a title; `said` is what it shows, in words, for those who do not see it."""
+def page_of(folders: Sequence[Folder], problems: Sequence[str] = ()) -> Page:
+    """Everything the folders tell; runs in the order of their times, their history first where there are several.
 
-    title: str
-    said: str
-    chart: charts.Chart
-    kind: str = "figure"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A grid; `folded` where it opens on demand only."""
-
-    grid: Grid
-    folded: bool = False
-    kind: str = "table"
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Several figures or pictures side by side, as many as the width allows."""
-
-    title: str
-    parts: Sequence[Figure | Picture]
-    folded: bool = False
-    kind: str = "gallery"
-
-
-@dataclass(frozen=True)
-class Prose:
-    text: str
-    kind: str = "prose"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Names and what they are, few enough to need no table."""
-
-    items: Mapping[str, str]
-    kind: str = "facts"
-
-
-@dataclass(frozen=True)
-class Command:
-    """What a reader types to get the same again."""
-
-    text: str
-    kind: str = "command"
-
-
-Part = Figure | Table | Gallery | Prose | Facts | Command | Picture
-
-
-@dataclass(frozen=True)
-class Section:
-    slug: str
-    title: str
-    parts: Sequence[Part]
-
-
-@dataclass(frozen=True)
-class Download:
-    """A file of the run as the page carries it: compressed, in base64; nothing where it is too large."""
-
-    name: str
-    size: int
-    content: str
-
-
-@dataclass(frozen=True)
-class Article:
-    """One run. `number` is its place on the page, from 1."""
-
-    number: int
-    title: str
-    problems: Sequence[str]
-    sections: Sequence[Section]
-    downloads: Sequence[Download] = ()
-
-
-@dataclass(frozen=True)
-class Page:
-    title: str
-    articles: Sequence[Article]
-    places: Mapping[int, str] = field(default_factory=dict)
-
-
-def page_of(folders: Sequence[Folder]) -> Page:
-    """Everything the folders tell; runs in the order of their times, their history first where there are several."""
+    `problems` are of what has no folder here.
+    """
     ordered = sorted(folders, key=lambda folder: folder.utc)
     articles = [article(number, folder) for number, folder in enumerate(ordered, start=1)]
     if several := history(ordered):
         articles.insert(0, Article(0, "History", [], [several]))
     names = ", ".join(folder.path.resolve().name for folder in ordered[:3])
     title = f"lenet-bench: {names}" + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
-    return Page(title, articles, places(ordered))
+    return Page(title, articles, places=places(ordered), problems=problems)
 
 
 def places(folders: Sequence[Folder]) -> dict[int, str]:
@@ -247,7 +150,8 @@ def repeating(folder: Folder) -> str:
     told = f"nox -s {session} -- {found[2]}".removesuffix(" -- ")
     if isinstance(seed, int) and "--seed" not in told:
         told += f"{'' if ' -- ' in told else ' --'} --seed {seed}"
-    commit = folder.machine.get("commit")
+    rows: Sequence[Throughput | Accuracy] = [*folder.rows(Throughput), *folder.rows(Accuracy)]
+    commit = rows[0].commit if rows else folder.machine.get("commit")
     return f"git checkout {commit} && {told}" if commit else told
 
 
@@ -542,6 +446,15 @@ def training(folder: Folder) -> Section | None:
     return Section("training", "Training", parts)
 
 
+def learned(folder: Folder) -> Section | None:
+    """What the weights that a training run kept look like."""
+    try:
+        pictures, told = inspection.of_folder(folder.path)
+    except UsageError as error:
+        return Section("learned", "What it has learned", [Prose(f"{error}: there are no pictures of it.")])
+    return Section("learned", "What it has learned", [Prose(told), *pictures]) if pictures else None
+
+
 SEEDS = "A line per seed; the table has medians over seeds."
 
 SECTIONS: tuple[Callable[[Folder], Section | None], ...] = (
@@ -551,6 +464,7 @@ SECTIONS: tuple[Callable[[Folder], Section | None], ...] = (
     throughput,
     pairs,
     training,
+    learned,
     sweeps,
     peak,
     start_up,
@@ -616,91 +530,3 @@ def downloads(folder: Folder) -> list[Download]:
             packed = base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
             found.append(Download(name, len(content), packed if len(packed) <= LARGEST_DOWNLOAD else ""))
     return found
-
-
-def as_html(page: Page) -> str:
-    """The page in one piece, with the library that draws its charts."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    specs: list[dict[str, Any]] = []
-
-    def drawn(chart: charts.Chart) -> int:
-        """Keep the chart's specification for the script; its number on the page."""
-        spec = chart.to_dict()
-        spec.pop("config", None)
-        specs.append(spec)
-        return len(specs) - 1
-
-    def cell(pieces: grids.Cell) -> markupsafe.Markup:
-        return markupsafe.Markup("").join(piece_html(piece, page.places) for piece in pieces)
-
-    environment.filters.update(cell=cell, sort_key=sort_key, lines=lines)
-    read = {name: markupsafe.Markup((TEMPLATES / f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
-    articles = environment.get_template("articles.html").render(page=page, drawn=drawn)  # first: it collects the charts
-    return environment.get_template("page.html").render(
-        page=page,
-        articles=markupsafe.Markup(articles),
-        specs=in_script({"specs": specs, "config": charts.CONFIG}),
-        library=markupsafe.Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")) if specs else "",
-        **read,
-    )
-
-
-def piece_html(piece: grids.Piece, where: Mapping[int, str]) -> markupsafe.Markup:
-    """One piece of a cell; a number says which cell of which file it is."""
-    if isinstance(piece, Number):
-        if piece.value is None:
-            return markupsafe.Markup("")
-        place = f"{where[id(piece.row)]} {piece.column} {piece.how}".strip() if id(piece.row) in where else ""
-        return markupsafe.Markup('<data value="{}" data-cell="{}">{}</data>').format(
-            repr(piece.value), place, str(piece)
-        )
-    if isinstance(piece, Link):
-        return markupsafe.Markup('<a href="#{}">{}</a>').format(piece.target, piece.text)
-    if isinstance(piece, Word):
-        return markupsafe.Markup('<span class="word {}">{}</span>').format(piece.kind.replace(" ", "-"), piece.text)
-    return lines(piece)
-
-
-def lines(text: str) -> markupsafe.Markup:
-    return markupsafe.Markup("<br>").join(text.split("\n"))
-
-
-def sort_key(pieces: grids.Cell) -> str:
-    """What a cell is sorted by: its first number, else its words."""
-    numbers = [piece.value for piece in pieces if isinstance(piece, Number)]
-    return repr(numbers[0]) if numbers and numbers[0] is not None else "".join(map(str, pieces))
-
-
-def in_script(value: Any) -> markupsafe.Markup:
-    """JSON that neither ends a script nor begins a comment in it."""
-    return markupsafe.Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
-
-
-def as_markdown(page: Page) -> str:
-    """The page's tables for a pull request; the list of pairs only where it is short."""
-    text = [f"# {page.title}"]
-    for one in page.articles:
-        text.append(f"## {one.title}")
-        text += [f"- **{html.escape(problem, quote=False)}**" for problem in one.problems]
-        for section in one.sections:
-            tables = [part for part in section.parts if isinstance(part, (Table, Facts, Command))]
-            if tables:
-                text.append(f"### {section.title}")
-            for part in tables:
-                if isinstance(part, Command):
-                    text.append(f"This repeats the run: `{part.text}`")
-                elif isinstance(part, Facts):
-                    text.append(
-                        "\n".join(f"- {name}: {html.escape(said, quote=False)}" for name, said in part.items.items())
-                    )
-                elif part.folded and len(part.grid.rows) > MOST_PAIRS_IN_MARKDOWN:
-                    text.append(f"{part.grid.title}: {len(part.grid.rows)} rows, on the page and in its CSV.")
-                elif part.grid.rows:
-                    text += [f"**{html.escape(part.grid.title, quote=False)}**", markdown_table(part.grid)]
-    return "\n\n".join(text) + "\n"

@@ -243,6 +243,19 @@ def predict(path: Path, tell: Callable[[dict[str, Any]], None]) -> None:
     tell({"says": "ended", "version": module.version})
 
 
+def look(path: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Every stage's values for a few images, into the folder, by the weights of a checkpoint."""
+    order = json.loads(path.read_text(encoding="utf-8"))
+    case = Case(**order["case"])
+    ground.pin(set(order["cpus"]))
+    module = load(case.backend)
+    at = checkpoints.load(Path(order["weights"]))
+    trainer = module.build(at.variant, at.weights, case.setup())
+    images = np.load(order["images"])
+    np.savez(order["stages"], **trainer.stages(trainer.put(images[None], np.zeros((1, len(images)), np.int64))))
+    tell({"says": "ended", "version": module.version})
+
+
 def channel() -> TextIO:
     """Standard output as the harness reads it; from here on, whatever else is printed goes to standard error."""
     own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
@@ -258,7 +271,7 @@ def main(verb: str, path: str) -> None:
         print(json.dumps(message), file=lines, flush=True)
 
     try:
-        {"train": follow, "predict": predict}[verb](Path(path), tell)
+        {"train": follow, "predict": predict, "look": look}[verb](Path(path), tell)
     except (Missing, Unsupported) as error:
         tell({"says": "failed", "status": "unavailable", "reason": str(error)})
     except (Diverged, UsageError) as error:

@@ -1,0 +1,141 @@
+"""What weights look like and what they make of chosen images: `lenet-bench inspect`, and in the page of a training.
+
+Stages are worked out by the float64 reference, or asked of a framework in its own environment.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from backends.lenet import CLASSES, VARIANTS, initial_weights
+from bench import checkpoints, data, pictures, train
+from bench.cases import Case, UsageError
+from bench.checkpoints import Checkpoint
+from bench.pictures import Picture
+from bench.reference import forward
+from bench.training import Images
+
+NOISE = "noise"
+# A digit, another class, and what is no digit at all.
+USUAL = ("7", "3", NOISE)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An image (1, S, S) to look at; `name` is fit for a file."""
+
+    name: str
+    title: str
+    image: np.ndarray
+
+
+def untrained(variant: str) -> Checkpoint:
+    """The weights from which every benchmark starts. Raises UsageError."""
+    if variant not in VARIANTS:
+        raise UsageError(f"unknown variant {variant!r}; known are {', '.join(VARIANTS)}")
+    return Checkpoint(initial_weights(VARIANTS[variant]), {"variant": variant})
+
+
+def data_of(at: Checkpoint) -> tuple[str, str]:
+    """The data set and the normalisation that weights were trained with; the digits at hand where none is named."""
+    course = at.about.get("course")
+    course = course if isinstance(course, dict) else {}
+    name, normalisation = course.get("data"), course.get("normalisation")
+    return (name if name in data.NAMES else "digits", normalisation if isinstance(normalisation, str) else "unit")
+
+
+def choose(word: str, images: Images, name: str) -> Chosen:
+    """`7`: the first test image of that class; `#12`: the test image of that number; `noise`. Raises UsageError."""
+    number = re.fullmatch(r"#(\d{1,9})", word)
+    if word == NOISE:
+        shape = images.test_images[0].shape
+        low, high = float(images.test_images.min()), float(images.test_images.max())
+        noise = np.random.default_rng(0).uniform(low, high, shape).astype(np.float32)
+        return Chosen(NOISE, "uniform noise", noise)
+    if number:
+        index = int(number[1])
+        if index >= len(images.test_labels):
+            raise UsageError(f"--image {word!r}: {name} has {len(images.test_labels)} test images, the first is #0")
+    elif re.fullmatch(r"\d", word) and int(word) < CLASSES:
+        own = np.flatnonzero(images.test_labels == int(word))
+        if not len(own):
+            raise UsageError(f"--image {word!r}: no test image of {name} is of that class")
+        index = int(own[0])
+    else:
+        raise UsageError(f"--image {word!r} is neither a class from 0 to 9, nor #12 for a test image, nor {NOISE}")
+    label = int(images.test_labels[index])
+    return Chosen(
+        word.replace("#", "image-"), f"test image {index} of {name}, labelled {label}", images.test_images[index]
+    )
+
+
+def by_reference(at: Checkpoint, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Every stage's values (M, ...) in float64, for (M, 1, S, S) images."""
+    weights = {name: value.astype(np.float64) for name, value in at.weights.items()}
+    return forward(at.variant, weights, images.astype(np.float64))
+
+
+def by_backend(
+    at: Checkpoint, images: np.ndarray, case: Case, python: Path, patience: float
+) -> Mapping[str, np.ndarray]:
+    """The same as a framework in that interpreter works it out. Raises UsageError with its words where it cannot."""
+    with tempfile.TemporaryDirectory(prefix="lenet-bench-") as scratch:
+        folder = Path(scratch)
+        checkpoints.save(folder / "weights.npz", at)
+        np.save(folder / "images.npy", images)
+        places = {
+            name: str(folder / f"{name}.np{'y' if name == 'images' else 'z'}")
+            for name in ("weights", "images", "stages")
+        }
+        end = train.converse("look", python, case, {"case": vars(case), **places}, patience)
+        if end.status != "ok":
+            raise UsageError(f"{case.backend} {case.mode}: {end.status}: {end.reason}")
+        with np.load(folder / "stages.npz") as found:
+            return {name: found[name] for name in found.files}
+
+
+def largest_error(stages: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
+    """How far any stage is off, relative to the largest value of that stage."""
+    return max(float(np.abs(stages[name] - due).max() / (np.abs(due).max() or 1)) for name, due in expected.items())
+
+
+def drawn(at: Checkpoint, chosen: Sequence[Chosen], stages: Mapping[str, np.ndarray]) -> list[Picture]:
+    """Filters, receptive fields over the first image, and every image's activations."""
+    found = pictures.filters(at.variant, at.weights)
+    if chosen:
+        found.append(pictures.receptive_fields(at.variant, chosen[0].image))
+    for number, one in enumerate(chosen):
+        own = {name: values[number] for name, values in stages.items()}
+        found.append(pictures.activations(at.variant, own, one.name, one.title))
+    return found
+
+
+def said(at: Checkpoint, stages: Mapping[str, np.ndarray], number: int) -> str:
+    """The two digits that an image looks most like to the network."""
+    logits = np.asarray(stages[at.variant.layers[-1].name][number], dtype=float)
+    first, second = np.argsort(-logits, kind="stable")[:2]
+    return f"{first} ({logits[first]:.2f}), then {second} ({logits[second]:.2f})"
+
+
+def of_folder(folder: Path) -> tuple[list[Picture], str]:
+    """The pictures of the first weights that a training run kept, and what they are of; nothing where there are none.
+
+    Activations only where the data set lies at hand: a page downloads nothing. Raises CheckpointError.
+    """
+    kept = sorted(folder.glob("weights/*/best.npz"))
+    if not kept:
+        return [], ""
+    at = checkpoints.load(kept[0])
+    name, normalisation = data_of(at)
+    told = f"Weights: {kept[0].relative_to(folder)}, as `lenet-bench inspect` draws them."
+    if not data.at_hand(name):
+        return drawn(at, [], {}), f"{told} For activations, set {data.DATA_DIR_VARIABLE} to where {name} is."
+    images = train.load_images(name, at.variant.name, normalisation, None)
+    chosen = [choose(word, images, name) for word in USUAL]
+    return drawn(at, chosen, by_reference(at, np.stack([one.image for one in chosen]))), told
