@@ -159,7 +159,7 @@ def peak_share(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
         y=label_axis([labels[case_of(row).id] for row in there]),
         x=alt.X(
             "gemm_peak_share:Q",
-            title="share of the matrix product's multiply-adds per second",
+            title="share of peak",
             axis=alt.Axis(format=".0%"),
         ),
         color=backend_colour([row.backend for row in there]),
@@ -360,7 +360,7 @@ def found_slowdowns(rows: Sequence[SelfCheck]) -> Chart:
         label="datum.case + ', ' + (datum.injected ? format(datum.injected, '+.0%') + (datum.every > 1 ? ' every ' "
         "+ datum.every + 'th round' : '') : datum.beside)"
     )
-    x = alt.X("found:Q", title="slowdown, found (point, interval) and injected (tick)", axis=alt.Axis(format="+.0%"))
+    x = alt.X("found:Q", title="slowdown", axis=alt.Axis(format="+.0%"))
     y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False))
     only = alt.value("var(--series0)")
     ends = intervals(base, rows, "found_low", y=y, x="found_low:Q", x2="found_high:Q", color=only)
@@ -377,7 +377,7 @@ def found_slowdowns(rows: Sequence[SelfCheck]) -> Chart:
 
 def accuracy(curves: Sequence[Curve], labels: Mapping[str, str], colours: Mapping[str, str], over: str) -> Chart:
     """The share of test images that are wrong, by seconds of training or by epoch; a line per seed."""
-    x = alt.X("seconds:Q", title="seconds of training steps") if over == "seconds" else alt.X("epoch:Q", title="epochs")
+    x = alt.X("seconds:Q", title="seconds of training") if over == "seconds" else alt.X("epoch:Q", title="epochs")
     y = alt.Y("wrong:Q", title="test images that are wrong", scale=alt.Scale(type="log"), axis=alt.Axis(format=".1%"))
     return _curves(curves, labels, colours, x, y, "wrong images", "wrong", "1 - datum.accuracy", ".2%")
 
@@ -442,7 +442,7 @@ def time_to_accuracy(rows: Sequence[Accuracy], labels: Mapping[str, str]) -> Cha
         .mark_point(size=80, filled=True, opacity=1)
         .encode(
             y=label_axis(order),
-            x=alt.X("seconds:Q", title="seconds of training steps, median over seeds", scale=alt.Scale(zero=True)),
+            x=alt.X("seconds:Q", title="seconds of training, median", scale=alt.Scale(zero=True)),
             color=alt.Color("goal:N", title=None, scale=alt.Scale(domain=words, range=picked)),
             shape=alt.Shape("goal:N", title=None, scale=alt.Scale(domain=words, range=["circle", "diamond"])),
             tooltip=tips(("label:N", "case", ""), ("goal:N", "goal", ""), ("seconds:Q", "seconds", ".1f")),
@@ -454,37 +454,41 @@ def time_to_accuracy(rows: Sequence[Accuracy], labels: Mapping[str, str]) -> Cha
 def history(rows: Sequence[Throughput]) -> Chart:
     """One case over several runs: as measured, and divided by the control of the same run, each over its first."""
     first = rows[0]
-    columns = ("utc", "run_id", "images_per_s", "images_per_s_low", "images_per_s_high", "control_gflops")
+    columns = ("run_id", "images_per_s", "images_per_s_low", "images_per_s_high", "control_gflops")
     measured = ["as measured", "divided by the control"]
     beside = {"first_images_per_s": first.images_per_s, "first_control_gflops": first.control_gflops}
+    drawn = [
+        cells(row, *columns, **beside, run=number, how=how)
+        for number, row in enumerate(rows, start=1)
+        for how in measured
+        if how == measured[0] or (row.control_gflops and first.control_gflops)
+    ]
     base = (
-        alt.Chart(data(cells(row, *columns, **beside, place=number) for number, row in enumerate(rows, start=1)))
+        alt.Chart(data(drawn))
         .transform_calculate(
-            **{
-                measured[0]: "datum.images_per_s / datum.first_images_per_s",
-                measured[1]: "datum.images_per_s / datum.control_gflops / datum.first_images_per_s "
-                "* datum.first_control_gflops",
-            }
+            factor=f"(datum.how == '{measured[0]}' ? 1 : datum.first_control_gflops / datum.control_gflops)"
+            " / datum.first_images_per_s"
         )
-        .transform_fold([*measured], as_=["how", "change"])
-        .transform_filter("isValid(datum.change) && isFinite(datum.change)")
+        .transform_calculate(
+            change="datum.images_per_s * datum.factor",
+            low="datum.images_per_s_low * datum.factor",
+            high="datum.images_per_s_high * datum.factor",
+        )
     )
-    picked = alt.Scale(domain=measured, range=["var(--series0)", "var(--series1)"])
-    x = alt.X("place:O", title="run", axis=alt.Axis(labelAngle=0))
-    y = alt.Y(
-        "change:Q", title="images/s over the first run's", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)
+    x = alt.X("run:O", title="run", axis=alt.Axis(labelAngle=0))
+    y = alt.Y("change:Q", title="over the first", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4))
+    colour = alt.Color(
+        "how:N", title=None, scale=alt.Scale(domain=measured, range=["var(--series0)", "var(--series1)"])
     )
-    lines = base.mark_line(strokeWidth=1.5, aria=False).encode(
-        x=x,
-        y=y,
-        color=alt.Color("how:N", scale=picked, legend=None),
-        strokeDash=alt.StrokeDash("how:N", scale=alt.Scale(domain=measured, range=DASHES[:2]), legend=None),
-    )
+    shape = alt.Shape("how:N", title=None, scale=alt.Scale(domain=measured, range=SHAPES[:2]))
+    aside = alt.XOffset("how:N", scale=alt.Scale(domain=measured, paddingOuter=1))
+    ends = intervals(base, rows, "images_per_s_low", x=x, xOffset=aside, y="low:Q", y2="high:Q", color=colour)
     points = base.mark_point(size=45, filled=True, opacity=1).encode(
         x=x,
+        xOffset=aside,
         y=y,
-        color=alt.Color("how:N", title=None, scale=picked),
-        shape=alt.Shape("how:N", title=None, scale=alt.Scale(domain=measured, range=SHAPES[:2])),
+        color=colour,
+        shape=shape,
         tooltip=tips(
             ("run_id:N", "run", ""),
             ("how:N", "images/s", ""),
@@ -493,4 +497,4 @@ def history(rows: Sequence[Throughput]) -> Chart:
             ("control_gflops:Q", "control, GFLOP/s", ".1f"),
         ),
     )
-    return sized(alt.LayerChart(layer=[lines, points]), height=150)
+    return sized(alt.LayerChart(layer=[*ends, points]), height=150)

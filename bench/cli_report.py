@@ -79,7 +79,8 @@ def inspect(
     images = train.load_images(name, at.variant.name, normalisation, data_dir, DownloadBar)
     chosen = [inspection.choose(word, images, name) for word in dict.fromkeys(image or inspection.USUAL)]
     shown = np.stack([one.image for one in chosen])
-    stages, told = inspection.by_reference(at, shown), "the float64 reference"
+    expected = stages = inspection.by_reference(at, shown)
+    told = "the float64 reference"
     if backend is not None:
         interpreters = environments.parse_interpreters(python)
         registry = known_backends(interpreters)
@@ -90,9 +91,9 @@ def inspect(
         here = environments.find(registry[case.backend], device, interpreters)
         if reason := impossible(case, registry[case.backend]) or here.reason:
             raise UsageError(f"{backend}: {reason}")
-        own = inspection.by_backend(at, shown, case, here.python, deadline)
-        error = inspection.largest_error(own, stages)
-        stages, told = own, f"{case.backend} {case.mode}, off by {error:.0e} of a stage from the float64 reference"
+        stages = inspection.by_backend(at, shown, case, here.python, deadline)
+        error = inspection.largest_error(stages, expected)
+        told = f"{case.backend} {case.mode}, off by {error:.0e} of a stage from the float64 reference"
     place = output_folder or (
         Path("results") / f"inspect-{at.variant.name}" if weights is None else weights.with_suffix("")
     )

@@ -81,9 +81,7 @@ def by_reference(at: Checkpoint, images: np.ndarray) -> dict[str, np.ndarray]:
     return forward(at.variant, weights, images.astype(np.float64))
 
 
-def by_backend(
-    at: Checkpoint, images: np.ndarray, case: Case, python: Path, patience: float
-) -> Mapping[str, np.ndarray]:
+def by_backend(at: Checkpoint, images: np.ndarray, case: Case, python: Path, patience: float) -> dict[str, np.ndarray]:
     """The same as a framework in that interpreter works it out. Raises UsageError with its words where it cannot."""
     with tempfile.TemporaryDirectory(prefix="lenet-bench-") as scratch:
         folder = Path(scratch)
@@ -133,7 +131,7 @@ def of_folder(folder: Path) -> tuple[list[Picture], str]:
         return [], ""
     at = checkpoints.load(kept[0])
     name, normalisation = data_of(at)
-    told = f"Weights: {kept[0].relative_to(folder)}, as `lenet-bench inspect` draws them."
+    told = f"Weights: {kept[0].relative_to(folder)}, as the command inspect draws them."
     if not data.at_hand(name):
         return drawn(at, [], {}), f"{told} For activations, set {data.DATA_DIR_VARIABLE} to where {name} is."
     images = train.load_images(name, at.variant.name, normalisation, None)

@@ -51,7 +51,7 @@ def page_of(folders: Sequence[Folder], problems: Sequence[str] = ()) -> Page:
     ordered = sorted(folders, key=lambda folder: folder.utc)
     articles = [article(number, folder) for number, folder in enumerate(ordered, start=1)]
     if several := history(ordered):
-        articles.insert(0, Article(0, "History", [], [several]))
+        articles.insert(0, Article(0, "All runs", [], [several]))
     names = ", ".join(folder.path.resolve().name for folder in ordered[:3])
     title = f"lenet-bench: {names}" + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
     return Page(title, articles, places=places(ordered), problems=problems)
@@ -307,8 +307,8 @@ def noise(folder: Folder) -> Section | None:
     gate = bool(folder.rows(Verdict))
     labels = grids.labels_of([case_of(row) for row in rows.values()]) if rows else {}
     figures = []
-    for case, own in rounds.items():
-        row = rows.get(case)
+    for case in [*(case for case in rows if case in rounds), *(case for case in rounds if case not in rows)]:
+        own, row = rounds[case], rows.get(case)
         control = rounds.get(control_of(case_of(row)).id, []) if row else []
         calm = calm_sweeps(control or [one for one in own if case.startswith("control-")])
         if not calm:  # without a control, nobody can tell
@@ -397,7 +397,7 @@ def selfchecks(folder: Folder) -> Section | None:
     if not rows:
         return None
     said = "Slowdowns found, with 95 % intervals, beside those injected; the table below has the numbers"
-    drawn = Figure("Found and injected", said, charts.found_slowdowns(rows))
+    drawn = Figure("Found (point and interval) and injected (tick)", said, charts.found_slowdowns(rows))
     return Section("selfcheck", "What this machine resolves", [drawn, Table(grids.selfchecks(rows))])
 
 
@@ -419,7 +419,7 @@ def training(folder: Folder) -> Section | None:
         name: f"var(--{cases[name].backend})" if own else f"var(--series{index % 6})"
         for index, name in enumerate(trained)
     }
-    parts: list[Part] = [Prose("Seconds are those of training steps alone. " + SEEDS)]
+    parts: list[Part] = [Prose(SEEDS)]
     if any(row.seconds_to_985 is not None for row in rows):
         said = "Seconds of training until 98.5 and 99 % of the test images were right; the table below has the numbers"
         parts.append(Figure("Time to accuracy", said, charts.time_to_accuracy(rows, labels)))
@@ -455,7 +455,7 @@ def learned(folder: Folder) -> Section | None:
     return Section("learned", "What it has learned", [Prose(told), *pictures]) if pictures else None
 
 
-SEEDS = "A line per seed; the table has medians over seeds."
+SEEDS = "Seconds are those of training steps alone. A line per seed; the table has medians over seeds."
 
 SECTIONS: tuple[Callable[[Folder], Section | None], ...] = (
     at_a_glance,
@@ -498,7 +498,8 @@ def history(folders: Sequence[Folder]) -> Section | None:
     how = (
         "Runs of different days did not take turns; the machine may have been slower. So every case stands twice: as "
         "measured, and divided by the speed of the control, a matrix product that took its turns in the same run. "
-        "Intervals are those of each run; `lenet-bench compare` gives a verdict."
+        "Points are images/s over those of the first run, with each run's own interval; the command compare gives "
+        "a verdict."
     )
     notes = [Prose(line) for line in other_settings(runs)]
     return Section(
