@@ -25,6 +25,7 @@ DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 1]]
 FONT = "system-ui, sans-serif"
 CONFIG: dict[str, Any] = {
     "background": None,
+    "padding": {"left": 2, "top": 5, "right": 18, "bottom": 5},
     "font": FONT,
     "view": {"stroke": None},
     "axis": {

@@ -52,7 +52,7 @@ def data_of(at: Checkpoint) -> tuple[str, str]:
 
 def choose(word: str, images: Images, name: str) -> Chosen:
     """`7`: the first test image of that class; `#12`: the test image of that number; `noise`. Raises UsageError."""
-    number = re.fullmatch(r"#(\d{1,9})", word)
+    number = re.fullmatch(r"#([0-9]{1,9})", word)
     if word == NOISE:
         shape = images.test_images[0].shape
         low, high = float(images.test_images.min()), float(images.test_images.max())
@@ -62,7 +62,7 @@ def choose(word: str, images: Images, name: str) -> Chosen:
         index = int(number[1])
         if index >= len(images.test_labels):
             raise UsageError(f"--image {word!r}: {name} has {len(images.test_labels)} test images, the first is #0")
-    elif re.fullmatch(r"\d", word) and int(word) < CLASSES:
+    elif word in map(str, range(CLASSES)):
         own = np.flatnonzero(images.test_labels == int(word))
         if not len(own):
             raise UsageError(f"--image {word!r}: no test image of {name} is of that class")

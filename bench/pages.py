@@ -6,6 +6,7 @@ A page is a list of articles, one per run, each a list of sections; a section ho
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -148,9 +149,15 @@ def as_html(page: Page) -> str:
         page=page,
         articles=markupsafe.Markup(articles),
         specs=in_script({"specs": specs, "config": charts.CONFIG}),
-        library=markupsafe.Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")) if specs else "",
+        library=library() if specs else "",
         **read,
     )
+
+
+@functools.cache
+def library() -> markupsafe.Markup:
+    """Vega-Lite and what it needs, as one script."""
+    return markupsafe.Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def piece_html(piece: grids.Piece, where: Mapping[int, str]) -> markupsafe.Markup:

@@ -81,4 +81,5 @@ for (const folded of document.querySelectorAll("details")) folded.addEventListen
 window.addEventListener("beforeprint", () => {
   for (const folded of document.querySelectorAll("details")) folded.open = true;
 });
+document.getElementById("without-script").remove();
 drawAll();

@@ -1,0 +1,195 @@
+"""Filters, activations and receptive fields: what is drawn is what the network is and does."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from backends.lenet import VARIANTS, Field, fields, initial_weights, stage_shapes
+from bench import checkpoints, inspection, pictures
+from bench.cases import UsageError
+from bench.checkpoints import Checkpoint
+from bench.reference import forward
+from bench.train import load_images
+from bench.training import Images
+from tests.test_command_line import HERE, lenet_bench
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    return load_images("digits", "lenet5", "unit", None)
+
+
+def opened(png: bytes) -> np.ndarray:
+    with PIL.Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB"), dtype=int)
+
+
+def colours(png: bytes) -> set[tuple[int, ...]]:
+    return set(map(tuple, opened(png).reshape(-1, 3).tolist()))
+
+
+def test_fields_of_the_default_network_are_those_of_the_formula() -> None:
+    found = fields(VARIANTS["lenet5"])
+    assert found == {
+        "input": Field(1, 1, 0),
+        "conv1": Field(5, 1, -2),
+        "pool1": Field(6, 2, -2),
+        "conv2": Field(14, 2, -2),
+        "pool2": Field(16, 4, -2),
+        "flatten": Field(16, 4, -2),
+    }
+
+
+@pytest.mark.parametrize("name", ["lenet5", "tanh", "lecun1998", "cnn"])
+def test_a_unit_sees_its_field_and_nothing_else(name: str) -> None:
+    variant = VARIANTS[name]
+    weights = {key: np.abs(value.astype(float)) + 0.1 for key, value in initial_weights(variant).items()}
+    for stage, field in fields(variant).items():
+        if len(stage_shapes(variant)[stage]) != 3:
+            continue
+        unit = stage_shapes(variant)[stage][1] // 2
+        first = field.start + unit * field.jump
+        seen = slice(max(0, first), max(0, first + field.size))
+        inside = np.zeros((1, 1, variant.input_size, variant.input_size), bool)
+        inside[:, :, seen, seen] = True
+        images = np.full((3, 1, variant.input_size, variant.input_size), 0.01)
+        images[1][~inside[0]] = 0.02  # everything but the field
+        images[2, 0, seen.start, seen.start] = 0.02  # a corner of it
+        values = forward(variant, weights, images, activated=False)[stage][:, 0, unit, unit]
+        assert values[0] == values[1], stage
+        assert values[0] != values[2], stage
+
+
+def test_filters_are_drawn_blue_where_negative_and_orange_where_positive() -> None:
+    variant = VARIANTS["lenet5"]
+    weights = initial_weights(variant)
+    weights["conv1.weight"][:] = 1.0
+    (positive, second) = pictures.filters(variant, weights)
+    weights["conv1.weight"][:] = -1.0
+    (negative, again) = pictures.filters(variant, weights)
+    assert second.png == again.png
+    middle = opened(positive.png).shape[0] // 2
+    for picture, warm in ((positive, True), (negative, False)):
+        red, _, blue = opened(picture.png)[middle, 30]
+        assert (int(red) > int(blue)) is warm
+    assert "6 kernels of 5x5" in positive.said
+    assert "16 kernels of 5x5 for each of 6 input maps" in second.said
+
+
+def test_what_is_not_connected_is_not_drawn() -> None:
+    variant = VARIANTS["lecun1998"]
+    weights = {name: np.full_like(value, 0.5) for name, value in initial_weights(variant).items()}
+    every = Checkpoint(weights, {"variant": "lecun1998"})
+    partly = pictures.filters(variant, every.weights)[1]
+    white = (opened(partly.png) == 255).all(2).mean()
+    whole = pictures.filters(VARIANTS["tanh"], {**initial_weights(VARIANTS["tanh"]), **weights})[1]
+    assert white > (opened(whole.png) == 255).all(2).mean() + 0.1
+
+
+def test_an_activation_picture_shows_every_stage_and_names_the_largest_digit(digits: Images) -> None:
+    at = inspection.untrained("lenet5")
+    one = inspection.choose("3", digits, "digits")
+    stages = {name: value[0] for name, value in inspection.by_reference(at, one.image[None]).items()}
+    picture = pictures.activations(at.variant, stages, one.name, one.title)
+    for stage in ("input", "conv1", "pool1", "conv2", "pool2", "dense1", "dense2", "dense3"):
+        assert stage in picture.said
+    assert f"digit {int(np.argmax(stages['dense3']))}" in picture.said
+    other = pictures.activations(at.variant, {**stages, "dense2": stages["dense2"][::-1]}, one.name, one.title)
+    assert other.png != picture.png
+    assert len(colours(picture.png)) > 50
+
+
+def test_images_are_chosen_by_class_by_number_or_as_noise(digits: Images) -> None:
+    seven = inspection.choose("7", digits, "digits")
+    index = int(np.flatnonzero(digits.test_labels == 7)[0])
+    assert (seven.image == digits.test_images[index]).all()
+    assert f"test image {index} of digits, labelled 7" == seven.title
+    assert (inspection.choose(f"#{index}", digits, "digits").image == seven.image).all()
+    noise = inspection.choose("noise", digits, "digits")
+    assert noise.image.shape == seven.image.shape
+    assert (noise.image == inspection.choose("noise", digits, "digits").image).all()
+    for wrong in ("12", "-1", "#297", "#x", "", "seven", "٣"):
+        with pytest.raises(UsageError, match="--image"):
+            inspection.choose(wrong, digits, "digits")
+
+
+def test_the_command_writes_pictures_of_what_a_framework_makes_of_saved_weights(tmp_path: Path) -> None:
+    weights = initial_weights(VARIANTS["modern"], seed=5)
+    about = {"variant": "modern", "course": {"data": "digits", "normalisation": "standard"}}
+    checkpoints.save(tmp_path / "best.npz", Checkpoint(weights, about))
+    asked = ("inspect", "best.npz", "--image", "7", "--image", "noise")
+    done = lenet_bench(*asked, "--backend", "numpy", "--mode", "im2col", "--python", HERE, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "by numpy im2col, off by" in done.stdout
+    names = {
+        "filters-conv1.png",
+        "filters-conv2.png",
+        "receptive-fields.png",
+        "activations-7.png",
+        "activations-noise.png",
+    }
+    assert {path.name for path in (tmp_path / "best").iterdir()} == names | {"inspect.html"}
+    for name in names:
+        assert opened((tmp_path / "best" / name).read_bytes()).std() > 1
+    assert (tmp_path / "best" / "inspect.html").read_text().count("data:image/png;base64,") == len(names)
+
+
+def test_untrained_weights_need_no_file_and_no_framework(tmp_path: Path) -> None:
+    done = lenet_bench("inspect", "--variant", "mlp", "--image", "3", "--output", "out", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "receptive-fields.png",
+        "activations-3.png",
+        "inspect.html",
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nowhere.npz"],
+        ["README.md"],
+        ["--variant", "lenet6"],
+        ["--image", "x"],
+        ["--data", "letters"],
+        ["--backend", "torch"],
+        ["--backend", "nobody"],
+        ["--backend", "numpy", "--mode", "eager"],
+        ["--mode", "eager"],
+        ["--python", f"torch={sys.executable}"],
+        ["--data", "mnist", "--data-dir", "nowhere"],
+        ["--device", "tpu", "--backend", "numpy"],
+        ["--output", "README.md"],
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "README.md").write_text("words")
+    done = lenet_bench("inspect", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["README.md", "tmp"]
+
+
+def test_the_page_of_a_training_shows_what_it_learned_and_downloads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert inspection.of_folder(tmp_path) == ([], "")
+    (tmp_path / "weights" / "case").mkdir(parents=True)
+    about = {"variant": "lenet5", "course": {"data": "mnist", "normalisation": "unit"}}
+    at = Checkpoint(initial_weights(VARIANTS["lenet5"]), about)
+    checkpoints.save(tmp_path / "weights" / "case" / "best.npz", at)
+    monkeypatch.setenv("LENET_BENCH_DATA", str(tmp_path / "nowhere"))
+    found, told = inspection.of_folder(tmp_path)
+    assert [picture.name for picture in found] == ["filters-conv1", "filters-conv2"]
+    assert "LENET_BENCH_DATA" in told
+    checkpoints.save(
+        tmp_path / "weights" / "case" / "best.npz", Checkpoint(at.weights, {"variant": "lenet5", "course": {}})
+    )
+    names = [picture.name for picture in inspection.of_folder(tmp_path)[0]]
+    assert names[2:] == ["receptive-fields", "activations-7", "activations-3", "activations-noise"]

@@ -1,0 +1,279 @@
+"""The page in a real browser, headless Chromium: drawn, sorted, filtered, downloaded from, and tried by axe.
+
+Where there is no Chromium (or Chrome) on the machine, these tests are skipped: LENET_BENCH_CHROMIUM names one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from backends.lenet import VARIANTS, initial_weights
+from bench import checkpoints, pages, report
+from bench import folder as folders
+from tests import made_up
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FOUND = os.environ.get("LENET_BENCH_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+SIZES = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
+DRAWN = "html[data-drawn=done]"
+
+pytestmark = pytest.mark.skipif(FOUND is None, reason=f"no browser: none of {', '.join(NAMES)} is on this machine")
+
+# Texts of a chart that are cut by its edge, or lie over each other. Axis labels that Vega leaves out are transparent.
+CLASHES = """
+chart => {
+  const svg = chart.querySelector("svg");
+  const frame = svg.getBoundingClientRect();
+  const shown = text => text.textContent.trim() && Number(text.getAttribute("opacity") ?? 1) > 0;
+  const texts = [...svg.querySelectorAll("text")].filter(shown);
+  const boxes = texts.map(text => [text.textContent, text.getBoundingClientRect()]);
+  const cut = boxes.filter(([, b]) => b.left < frame.left - 1 || b.right > frame.right + 1
+    || b.top < frame.top - 1 || b.bottom > frame.bottom + 1).map(([words]) => `cut: ${words}`);
+  const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2;
+  const clashes = boxes.flatMap(([words, a], i) => boxes.slice(i + 1).filter(([, b]) => over(a, b))
+    .map(([other]) => `over each other: ${words}, ${other}`));
+  return [...cut, ...clashes];
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=FOUND, args=list(QUIET))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("runs")
+    sweep = [replace(case, batch_size=size) for case in made_up.CASES[:6] for size in (1, 16, 256, 4096)]
+    threads = [replace(case, threads=count) for case in made_up.CASES[3:5] for count in (1, 2, 4)]
+    training = made_up.write_training(root / "training")
+    (training / "weights" / "case").mkdir(parents=True)
+    about = {"variant": "lenet5", "course": {"data": "digits", "normalisation": "unit"}}
+    weights = checkpoints.Checkpoint(initial_weights(VARIANTS["lenet5"]), about)
+    checkpoints.save(training / "weights" / "case" / "best.npz", weights)
+    broken = made_up.write_run(root / "broken", made_up.CASES[:4], rounds=5)
+    (broken / "equivalence.csv").unlink()
+    return [
+        made_up.write_run(root / "first"),
+        made_up.write_run(root / "later", made_up.CASES[:5], seed=1, utc="2026-11-21T09:30:00+00:00"),
+        made_up.write_run(root / "sweep", sweep, passes=2, rounds=8, utc="2026-11-21T09:40:00+00:00"),
+        made_up.write_run(root / "threads", threads, passes=2, rounds=8, utc="2026-11-21T09:50:00+00:00"),
+        training,
+        made_up.write_gate(root / "gate"),
+        broken,
+    ]
+
+
+@pytest.fixture(scope="module")
+def path(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of every kind of run, on the disk."""
+    place = tmp_path_factory.mktemp("page") / pages.PAGE
+    place.write_text(pages.as_html(report.page_of([folders.read(run) for run in runs])), encoding="utf-8")
+    return place
+
+
+class Opened:
+    """A page and all that it said on the console or asked a network for."""
+
+    def __init__(self, browser: Browser, path: Path, scheme: Any = "light", width: int = 1280) -> None:
+        self.context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+        self.page: Page = self.context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector(DRAWN, state="attached", timeout=120_000)
+
+    @property
+    def elsewhere(self) -> list[str]:
+        return [url for url in self.asked[1:] if not url.startswith("data:")]
+
+    def open_all(self) -> None:
+        """Unfold what is folded, and wait until it is drawn."""
+        self.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        self.page.wait_for_function(
+            "[...document.querySelectorAll('.chart')].every(one => one.dataset.drawn === 'done')"
+        )
+
+
+@pytest.fixture
+def opened(browser: Browser, path: Path) -> Iterator[Opened]:
+    one = Opened(browser, path)
+    yield one
+    one.context.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), SIZES)
+def test_the_page_is_drawn_without_a_word_on_the_console_or_to_a_network(
+    browser: Browser, path: Path, scheme: str, width: int
+) -> None:
+    one = Opened(browser, path, scheme, width)
+    one.open_all()
+    assert one.page.locator(".chart").count() > 60
+    assert (one.said, one.elsewhere) == ([], [])
+    assert one.page.evaluate("document.documentElement.scrollWidth") == width
+    assert one.page.locator(".chart:not(:has(svg))").count() == 0
+    assert one.page.locator(".chart path[d*=NaN], .chart [transform*=NaN]").count() == 0
+    one.context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_text_of_a_chart_is_cut_or_lies_over_another(browser: Browser, path: Path, width: int) -> None:
+    one = Opened(browser, path, "light", width)
+    one.open_all()
+    clashes = {chart.get_attribute("data-said"): chart.evaluate(CLASHES) for chart in one.page.locator(".chart").all()}
+    assert {said: found for said, found in clashes.items() if found} == {}
+    first = one.page.locator(".chart text").first
+    first.evaluate("text => text.setAttribute('transform', 'translate(-500, 0)')")
+    assert one.page.locator(".chart").first.evaluate(CLASHES)
+    one.context.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), SIZES)
+def test_axe_finds_nothing(browser: Browser, path: Path, scheme: str, width: int) -> None:
+    one = Opened(browser, path, scheme, width)
+    one.open_all()
+    found = Axe().run(one.page).response["violations"]
+    assert [(rule["id"], rule["nodes"][0]["html"][:200]) for rule in found] == []
+    one.context.close()
+
+
+def test_axe_would_find_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
+    faults = (
+        "<html lang=en><title>A page</title><main><h1>A page</h1><img src=x><button></button><p style=color:#aaa>faint"
+    )
+    (tmp_path / "page.html").write_text(faults)
+    page = browser.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    found = {rule["id"] for rule in Axe().run(page).response["violations"]}
+    assert {"image-alt", "button-name", "color-contrast"} <= found
+    page.close()
+
+
+def test_a_request_or_an_error_would_be_seen(browser: Browser, path: Path, tmp_path: Path) -> None:
+    with socket.socket() as server:  # nobody answers; that somebody asked is enough
+        server.bind(("127.0.0.1", 0))
+        asks = (
+            f'<img alt="" src="http://127.0.0.1:{server.getsockname()[1]}/x.png"><script>throw new Error("oh")</script>'
+        )
+        other = tmp_path / "other.html"
+        other.write_text(path.read_text(encoding="utf-8").replace("</main>", f"{asks}</main>"), encoding="utf-8")
+        one = Opened(browser, other)
+    assert any("oh" in line for line in one.said)
+    assert len(one.elsewhere) == 1
+    one.context.close()
+
+
+def column(table: Locator, index: int) -> list[str]:
+    return [text.strip() for text in table.locator(f"tbody tr > :nth-child({index + 1})").all_inner_texts()]
+
+
+def test_a_click_sorts_by_value_and_another_the_other_way(opened: Opened) -> None:
+    table = opened.page.locator("#r1-throughput table").first
+    heading = table.locator("thead th", has_text="images/s").first
+    index = heading.evaluate("one => one.cellIndex")
+    before = column(table, index)
+    values = [float(text.replace(",", "")) for text in before]
+    assert values != sorted(values)
+    heading.get_by_role("button").click()
+    assert [float(text.replace(",", "")) for text in column(table, index)] == sorted(values)
+    assert heading.get_attribute("aria-sort") == "ascending"
+    heading.get_by_role("button").click()
+    assert [float(text.replace(",", "")) for text in column(table, index)] == sorted(values, reverse=True)
+    assert heading.get_attribute("aria-sort") == "descending"
+    names = table.locator("thead th", has_text="backend")
+    names.get_by_role("button").focus()
+    opened.page.keyboard.press("Enter")
+    assert column(table, 0) == sorted(column(table, 0))
+    assert (names.get_attribute("aria-sort"), heading.get_attribute("aria-sort")) == ("ascending", None)
+
+
+def test_empty_cells_are_last_whichever_way_a_column_is_sorted(opened: Opened) -> None:
+    table = opened.page.locator("section[id$=verdicts] table").first
+    heading = table.locator("thead th", has_text="95 % interval")
+    for _ in range(2):
+        heading.get_by_role("button").click()
+        assert column(table, heading.evaluate("one => one.cellIndex"))[-1] == ""
+
+
+def test_the_filter_hides_rows_and_says_how_many_are_left(opened: Opened) -> None:
+    section = opened.page.locator("#r1-throughput")
+    rows = section.locator("tbody tr")
+    section.get_by_label("Filter rows").fill("torch  EAGER")
+    assert [row.inner_text().split("\t")[:2] for row in rows.all() if row.is_visible()] == [["torch 1.2.3", "eager"]]
+    assert section.get_by_role("status").inner_text() == f"1 of {len(made_up.CASES)} rows"
+    section.get_by_label("Filter rows").fill("")
+    assert section.get_by_role("status").inner_text() == f"{len(made_up.CASES)} rows"
+
+
+def test_every_download_equals_the_file(opened: Opened, runs: list[Path], tmp_path: Path) -> None:
+    for run in (runs[0], runs[4]):
+        article = opened.page.locator("article").filter(has=opened.page.locator("h2", has_text=run.name))
+        buttons = article.locator("button[data-download]")
+        assert buttons.count() == len([path for path in run.iterdir() if path.is_file()])
+        for button in buttons.all():
+            with opened.page.expect_download() as downloading:
+                button.click()
+            name = downloading.value.suggested_filename
+            downloading.value.save_as(tmp_path / name)
+            assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_everything_can_be_reached_by_keyboard(opened: Opened) -> None:
+    opened.page.keyboard.press("Tab")
+    assert opened.page.evaluate("document.activeElement.textContent") == "Skip to the results"
+    opened.page.keyboard.press("Enter")
+    assert opened.page.evaluate("document.activeElement.id") == "main"
+    reached = set()
+    for _ in range(40):
+        opened.page.keyboard.press("Tab")
+        reached.add(opened.page.evaluate("document.activeElement.tagName"))
+    assert {"BUTTON", "INPUT", "DIV", "A"} <= reached  # a DIV is a table that scrolls
+
+
+def test_a_lane_leads_to_its_flags(opened: Opened) -> None:
+    link = opened.page.locator("#r1-throughput tbody a").last
+    target = opened.page.locator(str(link.get_attribute("href")))
+    assert "mxnet 1.2.3" in target.inner_text()
+    assert "tf32=False" in target.inner_text()
+
+
+def test_on_paper_the_page_is_light_and_unfolded(browser: Browser, path: Path, tmp_path: Path) -> None:
+    one = Opened(browser, path, "dark")
+    dark = "getComputedStyle(document.body).backgroundColor"
+    assert one.page.evaluate(dark) == "rgb(21, 24, 28)"
+    one.page.emulate_media(media="print")
+    assert one.page.evaluate(dark) == "rgb(255, 255, 255)"
+    assert not one.page.locator("nav").is_visible()
+    one.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert one.page.locator("details:not([open])").count() == 0
+    one.page.pdf(path=tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").stat().st_size > 100_000
+    one.context.close()
+
+
+def test_without_javascript_the_tables_are_all_there(browser: Browser, path: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    assert page.get_by_text("need JavaScript").is_visible()
+    assert page.locator("#r1-throughput tbody tr").count() == len(made_up.CASES)
+    context.close()
