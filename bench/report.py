@@ -356,9 +356,15 @@ def pairs(folder: Folder) -> Section | None:
     )
 
 
+def as_timed(folder: Folder, rows: Sequence[Equivalence | Shape]) -> list[Any]:
+    """The rows in the order of the throughput table; theirs is the one in which processes were ready."""
+    order = {(row.backend, row.mode): place for place, row in reversed(list(enumerate(folder.rows(Throughput))))}
+    return sorted(rows, key=lambda row: order.get((row.backend, row.mode), len(order)))
+
+
 def proofs(folder: Folder) -> Section | None:
     """How far every case is from the float64 reference."""
-    rows = folder.rows(Equivalence)
+    rows = as_timed(folder, folder.rows(Equivalence))
     if not rows:
         return None
     how = (
@@ -373,7 +379,7 @@ def proofs(folder: Folder) -> Section | None:
 
 def shapes(folder: Folder) -> Section | None:
     """Every backend's stages beside the formula."""
-    rows = folder.rows(Shape)
+    rows = as_timed(folder, folder.rows(Shape))
     grouped = [[row for row in rows if row.variant == name] for name in dict.fromkeys(row.variant for row in rows)]
     how = "Sizes as counted from each framework's arrays; the formula is floor((n + 2p - k) / s) + 1."
     return Section("shapes", "Shapes", [Prose(how), *(Table(grids.shapes(own)) for own in grouped)]) if rows else None
