@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import altair as alt
 
+from backends import BUILT_IN
 from bench.estimates import Sweep
 from bench.results import Accuracy, Curve, Equivalence, Overhead, Round, SelfCheck, Throughput, Verdict, case_of
 
@@ -20,6 +21,7 @@ Chart: TypeAlias = alt.Chart | alt.LayerChart
 ROW_HEIGHT = 20
 # Beyond this ratio of the largest to the smallest, a linear axis would show one case and a heap.
 WIDE = 20
+HUES = 8  # of page/page.css
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 1]]
 FONT = "system-ui, sans-serif"
@@ -74,19 +76,22 @@ def cells(row: Any, *columns: str, **more: Any) -> dict[str, Any]:
     return {**{name: getattr(row, name) for name in columns}, **more}
 
 
+def colours_of(backends: Collection[str]) -> dict[str, str]:
+    """A colour for each backend: the registry's own have the same on every page, a third party's the next ones."""
+    own = [entry.name for entry in BUILT_IN]
+    known = [*own, *(name for name in dict.fromkeys(backends) if name not in own)]
+    return {name: f"var(--hue{known.index(name) % HUES})" for name in dict.fromkeys(backends)}
+
+
 def backend_colour(backends: Collection[str]) -> alt.Color:
-    """A colour for each backend, the same on every page; what a third party brings gets one of the rest."""
-    known = ("numpy", "torch", "tensorflow", "jax", "mxnet")
-    others = [name for name in dict.fromkeys(backends) if name not in known]
-    names = list(dict.fromkeys(backends))
-    colours = [f"var(--{name})" if name in known else f"var(--other{others.index(name) % 3})" for name in names]
-    return alt.Color("backend:N", scale=alt.Scale(domain=names, range=colours), legend=None)
+    picked = colours_of(backends)
+    return alt.Color("backend:N", scale=alt.Scale(domain=[*picked], range=[*picked.values()]), legend=None)
 
 
 def mode_styles(modes: Sequence[str]) -> dict[str, Any]:
     """Colour, shape and dash, each of which tells the modes of one backend apart by itself."""
     names = list(dict.fromkeys(modes))
-    picked = [f"var(--series{index % 6})" for index in range(len(names))]
+    picked = [f"var(--hue{index % HUES})" for index in range(len(names))]
     return {
         "color": alt.Color("mode:N", title="mode", scale=alt.Scale(domain=names, range=picked)),
         "shape": alt.Shape("mode:N", title="mode", scale=alt.Scale(domain=names, range=[*SHAPES][: len(names)])),
@@ -174,7 +179,7 @@ def start_up(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
     parts = {"import_s": "import", "build_s": "build", "first_step_s": "first step"}
     there = [row for row in rows if row.import_s is not None]
     base = alt.Chart(data(cells(row, *parts, label=labels[case_of(row).id]) for row in there))
-    picked = [f"var(--series{index})" for index in range(len(parts))]
+    picked = [f"var(--hue{index})" for index in range(len(parts))]
     bars = (
         base.transform_fold([*parts], as_=["column", "seconds"])
         .transform_filter("isValid(datum.seconds)")
@@ -284,7 +289,7 @@ def rounds(own: Sequence[Round], calm: Collection[Sweep], row: Throughput | None
     passes = sorted({one.pass_number for one in own})
     x = alt.X("order:Q", title="order in the run", scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickCount=4))
     y = alt.Y("us:Q", title="µs per step", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4, format="~s"))
-    colours = alt.Scale(domain=passes, range=[f"var(--series{index % 6})" for index, _ in enumerate(passes)])
+    colours = alt.Scale(domain=passes, range=[f"var(--hue{index % HUES})" for index, _ in enumerate(passes)])
     points = base.mark_point(size=9, aria=False, strokeWidth=1).encode(
         x=x,
         y=y,
@@ -324,7 +329,7 @@ def equivalence(rows: Sequence[Equivalence]) -> Chart:
         color=alt.Color(
             "kind:N",
             title=None,
-            scale=alt.Scale(domain=kinds, range=[f"var(--series{index})" for index in range(3)]),
+            scale=alt.Scale(domain=kinds, range=[f"var(--hue{index})" for index in range(3)]),
         ),
         shape=alt.Shape("kind:N", title=None, scale=alt.Scale(domain=kinds, range=SHAPES[:3])),
         tooltip=tips(
@@ -346,9 +351,9 @@ def ratios(rows: Sequence[Verdict]) -> Chart:
     order = alt.Y("case:N", title=None, sort=[row.case for row in there], axis=alt.Axis(ticks=False, domain=False))
     x = alt.X("ratio:Q", title="step of the head / step of the base", scale=alt.Scale(zero=False))
     one = alt.Chart(data([{"ratio": 1}])).mark_rule(strokeWidth=1.5, aria=False).encode(x=x)
-    only = alt.value("var(--series0)")
+    only = alt.value("var(--hue0)")
     ends = intervals(base, there, "ratio_low", y=order, x="ratio_low:Q", x2="ratio_high:Q", color=only)
-    points = base.mark_point(size=60, filled=True, opacity=1, color="var(--series0)").encode(
+    points = base.mark_point(size=60, filled=True, opacity=1, color="var(--hue0)").encode(
         y=order, x=x, tooltip=tips(("case:N", "case", ""), ("ratio:Q", "ratio", ".3f"), ("verdict:N", "verdict", ""))
     )
     return sized(alt.LayerChart(layer=[one, *ends, points]), len(there))
@@ -363,14 +368,14 @@ def found_slowdowns(rows: Sequence[SelfCheck]) -> Chart:
     )
     x = alt.X("found:Q", title="slowdown", axis=alt.Axis(format="+.0%"))
     y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False))
-    only = alt.value("var(--series0)")
+    only = alt.value("var(--hue0)")
     ends = intervals(base, rows, "found_low", y=y, x="found_low:Q", x2="found_high:Q", color=only)
     injected = (
         base.transform_calculate(average="datum.injected / datum.every")
         .mark_tick(color="var(--ink)", thickness=2, aria=False)
         .encode(y=y, x="average:Q")
     )
-    points = base.mark_point(size=60, filled=True, opacity=1, color="var(--series0)").encode(
+    points = base.mark_point(size=60, filled=True, opacity=1, color="var(--hue0)").encode(
         y=y, x=x, tooltip=tips(("label:N", "case", ""), ("found:Q", "found", "+.2%"))
     )
     return sized(alt.LayerChart(layer=[*ends, injected, points]), len(rows))
@@ -434,7 +439,7 @@ def time_to_accuracy(rows: Sequence[Accuracy], labels: Mapping[str, str]) -> Cha
     columns = ("seconds_to_985", "seconds_to_990")
     words = ["to 98.5 %", "to 99 %"]
     order = [labels[case_of(row).id] for row in there]
-    picked = ["var(--series0)", "var(--series1)"]
+    picked = ["var(--hue0)", "var(--hue1)"]
     points = (
         alt.Chart(data(cells(row, *columns, label=labels[case_of(row).id]) for row in there))
         .transform_fold([*columns], as_=["column", "seconds"])
@@ -478,9 +483,7 @@ def history(rows: Sequence[Throughput]) -> Chart:
     )
     x = alt.X("run:O", title="run", axis=alt.Axis(labelAngle=0))
     y = alt.Y("change:Q", title="over the first", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4))
-    colour = alt.Color(
-        "how:N", title=None, scale=alt.Scale(domain=measured, range=["var(--series0)", "var(--series1)"])
-    )
+    colour = alt.Color("how:N", title=None, scale=alt.Scale(domain=measured, range=["var(--hue0)", "var(--hue1)"]))
     shape = alt.Shape("how:N", title=None, scale=alt.Scale(domain=measured, range=SHAPES[:2]))
     aside = alt.XOffset("how:N", scale=alt.Scale(domain=measured, paddingOuter=1))
     ends = intervals(base, rows, "images_per_s_low", x=x, xOffset=aside, y="low:Q", y2="high:Q", color=colour)

@@ -419,12 +419,10 @@ def training(folder: Folder) -> Section | None:
     labels.update(
         {name: f"{r.backend} {r.mode}" + (f" {r.variant}" if len(variants) > 1 else "") for name, r in cases.items()}
     )
-    backends = [cases[name].backend for name in trained if name in cases]
-    own = len(set(backends)) == len(trained) and set(backends) <= {"numpy", "torch", "tensorflow", "jax", "mxnet"}
-    colours = {
-        name: f"var(--{cases[name].backend})" if own else f"var(--series{index % 6})"
-        for index, name in enumerate(trained)
-    }
+    backends = [cases[name].backend if name in cases else "" for name in trained]
+    colours = {name: f"var(--hue{place % charts.HUES})" for place, name in enumerate(trained)}
+    if len(set(backends)) == len(trained):
+        colours = dict(zip(trained, charts.colours_of(backends).values()))
     parts: list[Part] = [Prose(SEEDS)]
     if any(row.seconds_to_985 is not None for row in rows):
         said = "Seconds of training until 98.5 and 99 % of the test images were right; the table below has the numbers"
