@@ -46,7 +46,7 @@ from bench.options import (
 from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict
 from bench.shapes import HELD, shape_rows
 from bench.tables import rich_table
-from bench.terminal import DownloadBar, errors, only_run_here, output, warn_if_busy, working
+from bench.terminal import DownloadBar, errors, only_run_here, output, say, warn_if_busy, working
 from bench.verdicts import conclusion
 from bench.verdicts import exit_code as exit_code_of
 from bench.verify import BATCH_SIZE, Answer, ask, equivalence_rows
@@ -147,8 +147,7 @@ def run(
             with working() as progress:
                 rows = runs.carry_out(begun, folders, progress)
         except KeyboardInterrupt:
-            told = f"interrupted; complete passes are in {begun.folder}; go on with --resume {begun.folder}"
-            output.print(told, highlight=False, soft_wrap=True)
+            say(f"interrupted; complete passes are in {begun.folder}; go on with --resume {begun.folder}")
             raise typer.Exit(130) from None
     show(begun, rows)
     raise typer.Exit(runs.exit_code(begun))
@@ -161,18 +160,15 @@ def show(run: runs.Run, rows: list[Throughput]) -> None:
     if comparisons and len(rows) <= MOST_COMPARED:
         output.print(rich_table(grids.pairs_matrix(comparisons, grids.labels_of(run.request.cases))))
     elif comparisons:
-        told = f"{len(comparisons)} pairs of cases, compared sweep by sweep, are in {run.folder / 'comparisons.csv'}"
-        output.print(told, highlight=False, soft_wrap=True)
+        say(f"{len(comparisons)} pairs of cases, compared sweep by sweep, are in {run.folder / 'comparisons.csv'}")
     if overheads := run.overheads():
         output.print(rich_table(grids.overheads(overheads)))
     for row in rows:
         if row.status != "ok":
-            line = f"{row.backend} {row.mode}: {row.status}: {row.reason}"
-            output.print(line, style="yellow", highlight=False, soft_wrap=True)
+            say(f"{row.backend} {row.mode}: {row.status}: {row.reason}", "yellow")
     disturbed = run.disturbed_passes()
     passes = f"{len(run.passes())} passes, {len(disturbed)} of them disturbed"
-    told = f"data {run.request.data}, seed {run.request.seed}, {passes}, run folder {run.folder}"
-    output.print(told, highlight=False, soft_wrap=True)
+    say(f"data {run.request.data}, seed {run.request.seed}, {passes}, run folder {run.folder}")
 
 
 @app.command()
@@ -198,9 +194,7 @@ def verify(
         output.print(rich_table(grids.equivalence(rows)))
         wrong = sum(row.verdict != "ok" for row in rows)
         path = results.write_rows(results_folder, Equivalence, rows)
-        output.print(
-            f"{len(rows)} comparisons, {wrong} outside their tolerance; {path}", highlight=False, soft_wrap=True
-        )
+        say(f"{len(rows)} comparisons, {wrong} outside their tolerance; {path}")
     raise typer.Exit(1 if any(row.verdict != "ok" for row in rows) else code if rows else 4)
 
 
@@ -233,9 +227,7 @@ def shapes(
     if rows:
         wrong = sum(row.verdict != HELD for row in rows)
         path = results.write_rows(results_folder, Shape, rows)
-        output.print(
-            f"{len(rows)} stages, {wrong} that differ from the formula; {path}", highlight=False, soft_wrap=True
-        )
+        say(f"{len(rows)} stages, {wrong} that differ from the formula; {path}")
     raise typer.Exit(1 if any(row.verdict != HELD for row in rows) else code if rows else 4)
 
 
@@ -276,9 +268,9 @@ def selfcheck(
             results.write_rows(results_folder, SelfCheck, rows)
             if reason:
                 code = 4
-                output.print(f"{case.backend} {case.mode}: {reason}", style="yellow", highlight=False, soft_wrap=True)
+                say(f"{case.backend} {case.mode}: {reason}", "yellow")
     output.print(rich_table(grids.selfchecks(rows)))
-    output.print(f"seed {seed}, {results_folder / results.FILES[SelfCheck]}", highlight=False, soft_wrap=True)
+    say(f"seed {seed}, {results_folder / results.FILES[SelfCheck]}")
     raise typer.Exit(code)
 
 
@@ -361,8 +353,7 @@ def gate(
             with working() as progress:
                 verdicts = gates.carry_out(begun, folders, progress)
         except KeyboardInterrupt:
-            told = f"interrupted: no verdict; complete passes are in {begun.folder}"
-            output.print(told, highlight=False, soft_wrap=True)
+            say(f"interrupted: no verdict; complete passes are in {begun.folder}")
             raise typer.Exit(130) from None
     notes = [*begun.notes, f"base {old.label}, head {new.label}", f"seed {terms.seed}, run folder {begun.folder}"]
     if quick:
@@ -376,9 +367,9 @@ def tell(verdicts: list[Verdict], notes: list[str], allow_missing: bool) -> None
     output.print(rich_table(grids.verdicts(verdicts).without(["why"])))
     for row in verdicts:
         if row.reason:
-            output.print(f"{row.case}: {row.verdict}: {row.reason}", highlight=False, soft_wrap=True)
+            say(f"{row.case}: {row.verdict}: {row.reason}")
     for line in (*notes, conclusion(verdicts, allow_missing)):
-        output.print(line, highlight=False, soft_wrap=True)
+        say(line)
     raise typer.Exit(exit_code_of(verdicts, allow_missing))
 
 
@@ -408,7 +399,7 @@ def gather(
         if answer.status != "ok":
             code = 4 if answer.status == "failed" or answer.case.backend in named else code
             case = f"{answer.case.backend} {answer.case.mode} {answer.case.variant} {answer.case.precision}"
-            output.print(f"{case}: {answer.status}: {answer.reason}", style="yellow", highlight=False, soft_wrap=True)
+            say(f"{case}: {answer.status}: {answer.reason}", "yellow")
     return answers, registry, code
 
 

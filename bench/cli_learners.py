@@ -11,7 +11,7 @@ from bench import grids
 from bench.cases import UsageError
 from bench.layers import calculate, parse_input, parse_stack, steps_of
 from bench.tables import rich_table
-from bench.terminal import output
+from bench.terminal import output, say
 
 app = typer.Typer()
 
@@ -38,4 +38,4 @@ def layers(
     output.print(rich_table(grids.layers(rows)))
     for number, row in enumerate(rows):
         if row.note:
-            output.print(f"layer {number}, {row.kind}: {row.note}", highlight=False, soft_wrap=True)
+            say(f"layer {number}, {row.kind}: {row.note}")

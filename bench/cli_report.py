@@ -13,7 +13,7 @@ from bench.cases import Selection, UsageError, expand, impossible
 from bench.options import DataDir, Deadline, Pythons, known_backends, refuse_unused
 from bench.results import ResultsError
 from bench.selfcheck import cases as representative
-from bench.terminal import DownloadBar, output
+from bench.terminal import DownloadBar, say
 
 app = typer.Typer()
 
@@ -45,9 +45,9 @@ def report(
     results.write_text(place / pages.PAGE, pages.as_html(page))
     results.write_text(place / pages.MARKDOWN, pages.as_markdown(page))
     for line in (*problems, *(problem for one in found for problem in one.problems)):
-        output.print(line, style="yellow", highlight=False, soft_wrap=True)
+        say(line, "yellow")
     size = (place / pages.PAGE).stat().st_size / 1e6
-    output.print(f"{place / pages.PAGE} ({size:.1f} MB), {place / pages.MARKDOWN}", highlight=False, soft_wrap=True)
+    say(f"{place / pages.PAGE} ({size:.1f} MB), {place / pages.MARKDOWN}")
 
 
 @app.command()
@@ -107,7 +107,5 @@ def inspect(
     page = pages.Page(title, [pages.Article(1, at.variant.name, [], [section])], about)
     results.write_text(place / pages.INSPECTION, pages.as_html(page))
     for number, one in enumerate(chosen):
-        line = f"{one.title}: {inspection.said(at, stages, number)}"
-        output.print(line, highlight=False, soft_wrap=True)
-    line = f"by {told}; {len(pictures)} pictures and {pages.INSPECTION} in {place}"
-    output.print(line, highlight=False, soft_wrap=True)
+        say(f"{one.title}: {inspection.said(at, stages, number)}")
+    say(f"by {told}; {len(pictures)} pictures and {pages.INSPECTION} in {place}")

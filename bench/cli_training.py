@@ -36,7 +36,7 @@ from bench.options import (
 from bench.results import Accuracy
 from bench.selfcheck import cases as representative
 from bench.tables import markdown_table, rich_table
-from bench.terminal import DownloadBar, only_run_here, output, warn_if_busy
+from bench.terminal import DownloadBar, only_run_here, output, say, warn_if_busy
 from bench.training import NORMALISATIONS, SCHEDULES, Course
 
 app = typer.Typer()
@@ -147,13 +147,10 @@ def train(
                 rows = trainings.carry_out(run, folders, tell)
         except KeyboardInterrupt:
             run.write()
-            told = f"interrupted; go on with --resume {run.folder}"
-            output.print(told, highlight=False, soft_wrap=True)
+            say(f"interrupted; go on with --resume {run.folder}")
             raise typer.Exit(130) from None
     show(rows)
-    output.print(
-        f"run folder {run.folder}; its weights are in {run.folder / 'weights'}", highlight=False, soft_wrap=True
-    )
+    say(f"run folder {run.folder}; its weights are in {run.folder / 'weights'}")
     raise typer.Exit(trainings.exit_code(run, rows))
 
 
@@ -217,7 +214,7 @@ def bars() -> Iterator[trainings.Tell]:
             tasks[course.id] = progress.add_task(name, total=message.get("steps"), told="")
         progress.update(tasks[course.id], completed=state.get("done", 0), total=state.get("steps"), told=told)
         if message["says"] == "tried" and not output.is_terminal:
-            output.print(f"{course.id}: step {state.get('done', 0)}, {told}", highlight=False, soft_wrap=True)
+            say(f"{course.id}: step {state.get('done', 0)}, {told}")
 
     with progress:
         yield tell
@@ -227,15 +224,14 @@ def show(rows: list[Accuracy]) -> None:
     output.print(rich_table(grids.accuracies(rows)))
     for row in rows:
         if row.status != "ok":
-            line = f"{row.backend} {row.mode} {row.variant}: {row.status}: {row.reason}"
-            output.print(line, style="yellow", highlight=False, soft_wrap=True)
+            say(f"{row.backend} {row.mode} {row.variant}: {row.status}: {row.reason}", "yellow")
         if row.agreement == "differs":
             line = (
                 f"{row.backend} {row.mode} {row.variant}: in the first epoch, a batch's loss is up to "
                 f"{row.losses_apart:.2g} from the median of all ({row.losses_tolerance:.2g} passes), "
                 f"their mean {row.epoch_loss_apart:.2g} ({EPOCH:.2g} passes)"
             )
-            output.print(line, style="red", highlight=False, soft_wrap=True)
+            say(line, "red")
 
 
 @app.command()
@@ -287,8 +283,7 @@ def evaluate(
     output.print(rich_table(grids.evaluations(found, name)))
     for one in found:
         if one.status != "ok":
-            line = f"{one.case.backend} {one.case.mode}: {one.status}: {one.reason}"
-            output.print(line, style="yellow", highlight=False, soft_wrap=True)
+            say(f"{one.case.backend} {one.case.mode}: {one.status}: {one.reason}", "yellow")
     if any(one.status == "ok" and not one.held for one in found):
         raise typer.Exit(1)
     missing = [one for one in found if one.status != "ok"]

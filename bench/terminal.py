@@ -29,10 +29,15 @@ output = Terminal(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL,
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
+def say(line: str, style: str = "") -> None:
+    """One line as it is: of a path or of another's words, neither coloured by guess nor broken."""
+    output.print(line, style=style, highlight=False, soft_wrap=True)
+
+
 def warn_if_busy() -> None:
     """A line for every reason to expect wide intervals."""
     for line in machine.busy():
-        output.print(line, style="yellow", highlight=False, soft_wrap=True)
+        say(line, "yellow")
 
 
 @contextmanager
@@ -54,7 +59,7 @@ def working() -> Iterator[Callable[[str], None]]:
         with output.status("starting") as status:
             yield lambda text: status.update(text)
     else:
-        yield lambda text: None if "sweep" in text else output.print(text, highlight=False, soft_wrap=True)
+        yield lambda text: None if "sweep" in text else say(text)
 
 
 class DownloadBar:
