@@ -92,10 +92,11 @@ def mode_styles(modes: Sequence[str]) -> dict[str, Any]:
     """Colour, shape and dash, each of which tells the modes of one backend apart by itself."""
     names = list(dict.fromkeys(modes))
     picked = [f"var(--hue{index % HUES})" for index in range(len(names))]
+    legend = alt.Legend(title="mode", symbolStrokeWidth=0)
     return {
-        "color": alt.Color("mode:N", title="mode", scale=alt.Scale(domain=names, range=picked)),
-        "shape": alt.Shape("mode:N", title="mode", scale=alt.Scale(domain=names, range=[*SHAPES][: len(names)])),
-        "strokeDash": alt.StrokeDash("mode:N", scale=alt.Scale(domain=names, range=DASHES[: len(names)]), legend=None),
+        "color": alt.Color("mode:N", scale=alt.Scale(domain=names, range=picked), legend=legend),
+        "shape": alt.Shape("mode:N", scale=alt.Scale(domain=names, range=SHAPES), legend=legend),
+        "strokeDash": alt.StrokeDash("mode:N", scale=alt.Scale(domain=names, range=DASHES), legend=legend),
     }
 
 
@@ -366,7 +367,7 @@ def found_slowdowns(rows: Sequence[SelfCheck]) -> Chart:
         label="datum.case + ', ' + (datum.injected ? format(datum.injected, '+.0%') + (datum.every > 1 ? ' every ' "
         "+ datum.every + 'th round' : '') : datum.beside)"
     )
-    x = alt.X("found:Q", title="slowdown", axis=alt.Axis(format="+.0%"))
+    x = alt.X("found:Q", title="slowdown", axis=alt.Axis(format="+~%"))
     y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False))
     only = alt.value("var(--hue0)")
     ends = intervals(base, rows, "found_low", y=y, x="found_low:Q", x2="found_high:Q", color=only)

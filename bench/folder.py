@@ -80,7 +80,7 @@ def read(path: Path) -> Folder:
         begun = "; go on with --resume" if (path / REQUEST_FILE).exists() and not problems else ""
         raise ResultsError(f"{reason}: nothing to report{begun}")
     machine, problem = read_machine(path / MACHINE_FILE)
-    problems += [problem] if problem else []
+    problems += [problem] if problem and any(kind in tables for kind in WHOLE) else []
     problems += [f"{path / FILES[kind]}: is not there" for kind in missing(path, tables)]
     problems += unmeasured(path, tables)
     return Folder(path, tables, machine, problems)

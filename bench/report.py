@@ -245,13 +245,10 @@ def sweeps(folder: Folder) -> Section | None:
 
 def families(rows: Sequence[Throughput], axis: str) -> dict[str, list[Throughput]]:
     """Rows of one backend that differ in mode and in that column only, where there are two values of it or more."""
-    found: dict[tuple[Any, ...], list[Throughput]] = {}
+    found: dict[str, list[Throughput]] = {}
     for row in rows:
-        rest = {
-            name: getattr(row, name) for name in ("variant", "device", "precision", "batch_size", "threads", "feed")
-        }
-        found.setdefault((row.backend, *(value for name, value in rest.items() if name != axis)), []).append(row)
-    return {" ".join(map(str, key)): own for key, own in found.items() if len({getattr(row, axis) for row in own}) > 1}
+        found.setdefault(f"{row.backend}: {grids.in_words(row, but=axis)}", []).append(row)
+    return {words: own for words, own in found.items() if len({getattr(row, axis) for row in own}) > 1}
 
 
 def belongs(line: Overhead, rows: Sequence[Throughput]) -> bool:
@@ -334,9 +331,12 @@ def pairs(folder: Folder) -> Section | None:
     rows = folder.rows(Comparison)
     if not rows:
         return None
-    cases = {case_of(row).id: case_of(row) for row in folder.rows(Throughput)}
+    cases = {case_of(row).id: row for row in folder.rows(Throughput)}
     names = list(dict.fromkeys([name for row in rows for name in (row.case, row.other)]))
-    labels = {**{name: name for name in names}, **grids.labels_of([cases[name] for name in names if name in cases])}
+    labels = {
+        **{name: name for name in names},
+        **grids.labels_of([case_of(cases[name]) for name in names if name in cases]),
+    }
     short = {name: f"{cases[name].backend} {cases[name].mode}" if name in cases else name for name in names}
     how = (
         "How many times the images/s of the other a case reaches: two rounds of one sweep lie next to each other in "
@@ -344,9 +344,12 @@ def pairs(folder: Folder) -> Section | None:
     )
     groups: dict[str, list[Comparison]] = {}
     for row in rows:
-        groups.setdefault(labels[row.case].removeprefix(short[row.case]).strip(), []).append(row)
+        groups.setdefault(grids.in_words(cases[row.case]) if row.case in cases else "", []).append(row)
     matrices = [
-        replace(grids.pairs_matrix(own, short), title=f"images/s of the row / images/s of the column {words}".strip())
+        replace(
+            grids.pairs_matrix(own, short),
+            title=f"images/s of the row / images/s of the column{f': {words}' if words else ''}",
+        )
         for words, own in groups.items()
         if len({name for row in own for name in (row.case, row.other)}) <= MOST_COMPARED
     ]

@@ -182,6 +182,17 @@ def test_a_request_or_an_error_would_be_seen(browser: Browser, path: Path, tmp_p
     one.context.close()
 
 
+def test_every_chart_with_several_colours_says_what_they_are(opened: Opened) -> None:
+    opened.open_all()
+    asked = {"sweeps": {"loops", "im2col"}, "history": {"as measured"}, "training": {"to 99 %"}, "start": {"import"}}
+    for section, words in asked.items():
+        charts = opened.page.locator(f"section[id$={section}] .chart").all()
+        found = [{text.text_content() for text in chart.locator(".role-legend-label text").all()} for chart in charts]
+        assert any(words <= legend for legend in found), section
+        if section in ("sweeps", "history"):
+            assert all(len(legend) > 1 for legend in found), section
+
+
 def column(table: Locator, index: int) -> list[str]:
     return [text.strip() for text in table.locator(f"tbody tr > :nth-child({index + 1})").all_inner_texts()]
 
