@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backends import LANES, Entry
 from backends.interface import Setup
@@ -44,6 +44,11 @@ class Case:
         cell = (self.backend, self.mode, self.variant, self.device, self.precision)
         rest = [part for part in (self.feed, self.copy) if part not in ("resident", "")]
         return "-".join((*cell, f"b{self.batch_size}", f"t{self.threads}", *rest))
+
+    @property
+    def kind(self) -> str:
+        """What it is beside its backend and mode: cases of one kind are compared."""
+        return replace(self, backend="", mode="").id.strip("-")
 
     def setup(self) -> Setup:
         rate = VARIANTS[self.variant].learning_rate if self.variant in VARIANTS else LEARNING_RATE

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import altair as alt
 
 from backends import BUILT_IN
-from bench.estimates import Sweep
 from bench.results import Accuracy, Curve, Equivalence, Overhead, Round, SelfCheck, Throughput, Verdict, case_of
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart
 ROW_HEIGHT = 20
 # Beyond this ratio of the largest to the smallest, a linear axis would show one case and a heap.
 WIDE = 20
-HUES = 8  # of page/page.css
+# Of page/page.css: hues are of backends, tones of all else (modes, passes, parts), so that no colour means two things.
+HUES, TONES = 8, 6
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 1]]
 FONT = "system-ui, sans-serif"
@@ -39,7 +40,7 @@ CONFIG: dict[str, Any] = {
         "tickColor": "var(--rule)",
         "labelFontSize": 12,
         "titleFontSize": 12,
-        "labelLimit": 260,
+        "labelLimit": 320,
         "labelOverlap": "greedy",
         "labelSeparation": 6,
     },
@@ -49,7 +50,7 @@ CONFIG: dict[str, Any] = {
         "labelFontSize": 12,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
-        "labelLimit": 260,
+        "labelLimit": 320,
         "orient": "bottom",
         "direction": "vertical",
         "symbolStrokeWidth": 2,
@@ -83,18 +84,25 @@ def colours_of(backends: Collection[str]) -> dict[str, str]:
     return {name: f"var(--hue{known.index(name) % HUES})" for name in dict.fromkeys(backends)}
 
 
-def backend_colour(backends: Collection[str]) -> alt.Color:
+def tones(count: int) -> list[str]:
+    return [f"var(--tone{index % TONES})" for index in range(count)]
+
+
+def backend_scale(backends: Collection[str]) -> alt.Scale:
     picked = colours_of(backends)
-    return alt.Color("backend:N", scale=alt.Scale(domain=[*picked], range=[*picked.values()]), legend=None)
+    return alt.Scale(domain=[*picked], range=[*picked.values()])
+
+
+def backend_colour(backends: Collection[str]) -> alt.Color:
+    return alt.Color("backend:N", scale=backend_scale(backends), legend=None)
 
 
 def mode_styles(modes: Sequence[str]) -> dict[str, Any]:
     """Colour, shape and dash, each of which tells the modes of one backend apart by itself."""
     names = list(dict.fromkeys(modes))
-    picked = [f"var(--hue{index % HUES})" for index in range(len(names))]
     legend = alt.Legend(title="mode", symbolStrokeWidth=0)
     return {
-        "color": alt.Color("mode:N", scale=alt.Scale(domain=names, range=picked), legend=legend),
+        "color": alt.Color("mode:N", scale=alt.Scale(domain=names, range=tones(len(names))), legend=legend),
         "shape": alt.Shape("mode:N", scale=alt.Scale(domain=names, range=SHAPES), legend=legend),
         "strokeDash": alt.StrokeDash("mode:N", scale=alt.Scale(domain=names, range=DASHES), legend=legend),
     }
@@ -109,16 +117,21 @@ def sized(chart: Chart, rows: int | None = None, height: int = 240) -> Chart:
     return chart.properties(width="container", height=rows * ROW_HEIGHT if rows else height)
 
 
-def label_axis(order: Sequence[str]) -> alt.Y:
-    return alt.Y("label:N", title=None, sort=list(order), axis=alt.Axis(ticks=False, domain=False))
+def label_axis(order: Sequence[str], everyone: bool = False) -> alt.Y:
+    """Labels from the top in that order; with `everyone`, those too that have no mark."""
+    scale = alt.Scale(domain=list(order)) if everyone else alt.Undefined
+    return alt.Y("label:N", title=None, sort=list(order), scale=scale, axis=alt.Axis(ticks=False, domain=False))
 
 
-def wide_scale(values: Iterable[float | None]) -> alt.Scale:
-    """Logarithmic where the values lie far apart, else from zero."""
-    there = [value for value in values if value]
-    if there and max(there) / min(there) > WIDE:
-        return alt.Scale(type="log", nice=False, padding=12)
-    return alt.Scale(zero=True, nice=True)
+def is_wide(values: Iterable[float | None]) -> bool:
+    """Whether values lie so far apart that they need a logarithmic axis."""
+    there = [value for value in values if value and math.isfinite(value)]
+    return bool(there) and max(there) / min(there) > WIDE
+
+
+def hollow_unless(test: str) -> Any:
+    """Points that do not count are drawn, but not filled."""
+    return alt.condition(test, alt.value(1), alt.value(0))
 
 
 def intervals(base: alt.Chart, rows: Sequence[Any], low: str, **encoding: Any) -> list[alt.Chart]:
@@ -129,24 +142,25 @@ def intervals(base: alt.Chart, rows: Sequence[Any], low: str, **encoding: Any) -
 
 
 def throughput(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
-    """Images per second with their intervals; the lanes differ in shape, and stand side by side per backend."""
+    """Images per second with their intervals; the lanes differ in shape; hollow where a case is not ok."""
     timed = [row for row in rows if row.images_per_s is not None]
     columns = ("backend", "mode", "lane", "images_per_s", "images_per_s_low", "images_per_s_high", "status")
     base = alt.Chart(data(cells(row, *columns, label=labels[case_of(row).id]) for row in timed))
     order = label_axis([labels[case_of(row).id] for row in timed])
-    scale = wide_scale(row.images_per_s for row in timed)
+    wide = is_wide(row.images_per_s for row in timed)
+    scale = alt.Scale(type="log", nice=False, padding=12) if wide else alt.Scale(zero=True)
+    title = "images/s, logarithmic" if wide else "images/s"
     colour = backend_colour([row.backend for row in timed])
-    low = alt.X("images_per_s_low:Q", title="images/s", scale=scale)
+    low = alt.X("images_per_s_low:Q", title=title, scale=scale)
     ends = intervals(base, timed, "images_per_s_low", y=order, x=low, x2="images_per_s_high:Q", color=colour)
-    points = base.mark_point(size=70, filled=True, opacity=1).encode(
+    lanes = alt.Scale(domain=["tutorial", "expert"], range=["circle", "diamond"])
+    points = base.mark_point(size=70, opacity=1, strokeWidth=2).encode(
         y=order,
-        x=alt.X("images_per_s:Q", title="images/s", scale=scale, axis=alt.Axis(format="~s")),
+        x=alt.X("images_per_s:Q", title=title, scale=scale, axis=alt.Axis(format="~s")),
         color=colour,
-        shape=alt.Shape(
-            "lane:N",
-            title="lane",
-            scale=alt.Scale(domain=["tutorial", "expert"], range=["circle", "diamond"]),
-        ),
+        fill=alt.Fill("backend:N", scale=backend_scale([row.backend for row in timed]), legend=None),
+        fillOpacity=hollow_unless("datum.status == 'ok'"),
+        shape=alt.Shape("lane:N", title="lane", scale=lanes),
         tooltip=tips(
             ("label:N", "case", ""),
             ("images_per_s:Q", "images/s", ",.0f"),
@@ -176,11 +190,11 @@ def peak_share(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
 
 
 def start_up(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
-    """Import, build and first step, one after the other, as a user waits for them."""
+    """Import, build and first step, added up."""
     parts = {"import_s": "import", "build_s": "build", "first_step_s": "first step"}
     there = [row for row in rows if row.import_s is not None]
     base = alt.Chart(data(cells(row, *parts, label=labels[case_of(row).id]) for row in there))
-    picked = [f"var(--hue{index})" for index in range(len(parts))]
+    picked = tones(len(parts))
     bars = (
         base.transform_fold([*parts], as_=["column", "seconds"])
         .transform_filter("isValid(datum.seconds)")
@@ -281,23 +295,25 @@ def threads(rows: Sequence[Throughput]) -> Chart:
     return sized(alt.LayerChart(layer=[line, *ends, points]), height=260)
 
 
-def rounds(own: Sequence[Round], calm: Collection[Sweep], row: Throughput | None) -> Chart:
-    """One case's rounds as they were measured, in the order of the whole run; hollow where the machine was not calm."""
+def rounds(own: Sequence[Round], counted: Collection[int], row: Throughput | None) -> Chart:
+    """One case's rounds as they were measured, in the order of the whole run; hollow where they do not count.
+
+    `counted` holds the `order` of those that do.
+    """
     columns = ("pass_number", "order", "steps", "seconds")
-    base = alt.Chart(
-        data(cells(one, *columns, calm="calm" if (one.pass_number, one.sweep) in calm else "not calm") for one in own)
-    ).transform_calculate(us="datum.seconds / datum.steps * 1e6")
+    shown = [cells(one, *columns, counts="yes" if one.order in counted else "no") for one in own]
+    base = alt.Chart(data(shown)).transform_calculate(us="datum.seconds / datum.steps * 1e6")
     passes = sorted({one.pass_number for one in own})
     x = alt.X("order:Q", title="order in the run", scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickCount=4))
     y = alt.Y("us:Q", title="µs per step", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4, format="~s"))
-    colours = alt.Scale(domain=passes, range=[f"var(--hue{index % HUES})" for index, _ in enumerate(passes)])
+    colours = alt.Scale(domain=passes, range=tones(len(passes)))
     points = base.mark_point(size=9, aria=False, strokeWidth=1).encode(
         x=x,
         y=y,
         color=alt.Color("pass_number:N", scale=colours, legend=None),
-        fillOpacity=alt.condition("datum.calm == 'calm'", alt.value(1), alt.value(0)),
         fill=alt.Fill("pass_number:N", scale=colours, legend=None),
-        tooltip=tips(("pass_number:O", "pass", ""), ("us:Q", "µs per step", ",.1f"), ("calm:N", "the machine was", "")),
+        fillOpacity=hollow_unless("datum.counts == 'yes'"),
+        tooltip=tips(("pass_number:O", "pass", ""), ("us:Q", "µs per step", ",.1f"), ("counts:N", "counts", "")),
     )
     if row is None or row.step_us is None:
         return sized(points, height=110)
@@ -310,28 +326,25 @@ def rounds(own: Sequence[Round], calm: Collection[Sweep], row: Throughput | None
 
 
 def equivalence(rows: Sequence[Equivalence]) -> Chart:
-    """Every comparison's error as a share of its tolerance; right of 1 would be another network."""
-    kept = [cells(row, "backend", "mode", "quantity", "steps", "error", "tolerance") for row in rows if row.error > 0]
-    base = (
-        alt.Chart(data(kept))
-        .transform_calculate(
-            label="datum.backend + ' ' + datum.mode",
-            share="datum.error / datum.tolerance",
-            kind="split(datum.quantity, ' ')[0]",
-        )
-        .transform_filter("datum.tolerance > 0")
+    """Each error as a share of its tolerance; right of 1 would be another network. What is no number is at 10."""
+    kept = [cells(row, "backend", "mode", "quantity", "steps", "error", "tolerance") for row in rows]
+    base = alt.Chart(data(kept)).transform_calculate(
+        label="datum.backend + ' ' + datum.mode",
+        share="isValid(datum.error) ? datum.error / datum.tolerance : 10",
+        kind="split(datum.quantity, ' ')[0]",
     )
     kinds = ["stage", "losses", "weights"]
     order = list(dict.fromkeys(f"{row.backend} {row.mode}" for row in rows))
-    x = alt.X("share:Q", title="error / tolerance", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e"))
+    x = alt.X(
+        "share:Q",
+        title="error / tolerance, logarithmic",
+        scale=alt.Scale(type="log", nice=False, padding=8),
+        axis=alt.Axis(format=".0e"),
+    )
     points = base.mark_point(size=28, strokeWidth=1.5, aria=False).encode(
         y=label_axis(order),
         x=x,
-        color=alt.Color(
-            "kind:N",
-            title=None,
-            scale=alt.Scale(domain=kinds, range=[f"var(--hue{index})" for index in range(3)]),
-        ),
+        color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=kinds, range=tones(3))),
         shape=alt.Shape("kind:N", title=None, scale=alt.Scale(domain=kinds, range=SHAPES[:3])),
         tooltip=tips(
             ("label:N", "case", ""),
@@ -352,121 +365,166 @@ def ratios(rows: Sequence[Verdict]) -> Chart:
     order = alt.Y("case:N", title=None, sort=[row.case for row in there], axis=alt.Axis(ticks=False, domain=False))
     x = alt.X("ratio:Q", title="step of the head / step of the base", scale=alt.Scale(zero=False))
     one = alt.Chart(data([{"ratio": 1}])).mark_rule(strokeWidth=1.5, aria=False).encode(x=x)
-    only = alt.value("var(--hue0)")
+    only = alt.value("var(--tone0)")
     ends = intervals(base, there, "ratio_low", y=order, x="ratio_low:Q", x2="ratio_high:Q", color=only)
-    points = base.mark_point(size=60, filled=True, opacity=1, color="var(--hue0)").encode(
+    points = base.mark_point(size=60, filled=True, opacity=1, color="var(--tone0)").encode(
         y=order, x=x, tooltip=tips(("case:N", "case", ""), ("ratio:Q", "ratio", ".3f"), ("verdict:N", "verdict", ""))
     )
     return sized(alt.LayerChart(layer=[one, *ends, points]), len(there))
 
 
-def found_slowdowns(rows: Sequence[SelfCheck]) -> Chart:
-    """What a self-check found, beside what was injected."""
-    columns = ("case", "beside", "injected", "every", "found", "found_low", "found_high")
-    base = alt.Chart(data(cells(row, *columns) for row in rows)).transform_calculate(
-        label="datum.case + ', ' + (datum.injected ? format(datum.injected, '+.0%') + (datum.every > 1 ? ' every ' "
-        "+ datum.every + 'th round' : '') : datum.beside)"
+def found_slowdowns(rows: Sequence[SelfCheck], labels: Mapping[str, str]) -> Chart:
+    """What a self-check found, beside what was injected: of slowdowns that come now and then, by total time."""
+    columns = ("case", "beside", "injected", "every", "found", "found_low", "found_high", "found_total")
+    base = alt.Chart(data(cells(row, *columns, label=labels[row.case]) for row in rows)).transform_calculate(
+        what="datum.label + ', ' + (datum.injected ? format(datum.injected, '+.0%') + (datum.every > 1 ? ' every ' "
+        "+ datum.every + 'th' : '') : datum.beside)",
+        shown="datum.every > 1 ? datum.found_total : datum.found",
+        average="datum.injected / datum.every",
     )
-    x = alt.X("found:Q", title="slowdown", axis=alt.Axis(format="+~%"))
-    y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False))
-    only = alt.value("var(--hue0)")
-    ends = intervals(base, rows, "found_low", y=y, x="found_low:Q", x2="found_high:Q", color=only)
-    injected = (
-        base.transform_calculate(average="datum.injected / datum.every")
-        .mark_tick(color="var(--ink)", thickness=2, aria=False)
-        .encode(y=y, x="average:Q")
-    )
-    points = base.mark_point(size=60, filled=True, opacity=1, color="var(--hue0)").encode(
-        y=y, x=x, tooltip=tips(("label:N", "case", ""), ("found:Q", "found", "+.2%"))
+    x = alt.X("shown:Q", title="slowdown", axis=alt.Axis(format="+~%"))
+    y = alt.Y("what:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False))
+    only = alt.value("var(--tone0)")
+    dense = base.transform_filter("datum.every == 1")
+    ends = intervals(dense, rows, "found_low", y=y, x="found_low:Q", x2="found_high:Q", color=only)
+    injected = base.mark_tick(color="var(--ink)", thickness=2, aria=False).encode(y=y, x="average:Q")
+    points = base.mark_point(size=60, filled=True, opacity=1).encode(
+        y=y, x=x, color=only, tooltip=tips(("what:N", "case", ""), ("shown:Q", "found", "+.2%"))
     )
     return sized(alt.LayerChart(layer=[*ends, injected, points]), len(rows))
 
 
-def accuracy(curves: Sequence[Curve], labels: Mapping[str, str], colours: Mapping[str, str], over: str) -> Chart:
-    """The share of test images that are wrong, by seconds of training or by epoch; a line per seed."""
-    x = alt.X("seconds:Q", title="seconds of training") if over == "seconds" else alt.X("epoch:Q", title="epochs")
-    y = alt.Y("wrong:Q", title="test images that are wrong", scale=alt.Scale(type="log"), axis=alt.Axis(format=".1%"))
-    return _curves(curves, labels, colours, x, y, "wrong images", "wrong", "1 - datum.accuracy", ".2%")
+@dataclass(frozen=True)
+class Line:
+    """How the curves of one case are drawn."""
+
+    label: str
+    colour: str
+    dash: list[int]
 
 
-def losses(curves: Sequence[Curve], labels: Mapping[str, str], colours: Mapping[str, str]) -> Chart:
-    """The mean loss of the batches since the look before, by epoch: one curve, where frameworks train the same."""
-    x = alt.X("epoch:Q", title="epochs")
-    y = alt.Y("shown:Q", title="training loss", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=5))
-    return _curves(curves, labels, colours, x, y, "training loss", "shown", "datum.train_loss", ".4f")
+def lines_of(rows: Mapping[str, Accuracy], labels: Mapping[str, str]) -> dict[str, Line]:
+    """A line for each case, in its backend's colour where a backend has few, dashed where it has several."""
+    names = list(labels)
+    backends = [rows[name].backend if name in rows else "" for name in names]
+    several = max(map(backends.count, backends), default=0) > 2
+    hues = colours_of(backends)
+    made = {}
+    for place, (name, backend) in enumerate(zip(names, backends)):
+        dash = DASHES[(place if several else backends[:place].count(backend)) % len(DASHES)]
+        made[name] = Line(labels[name], tones(place + 1)[place] if several else hues[backend], dash)
+    return made
 
 
-def _curves(
-    curves: Sequence[Curve],
-    labels: Mapping[str, str],
-    colours: Mapping[str, str],
-    x: alt.X,
-    y: alt.Y,
-    title: str,
-    name: str,
-    formula: str,
-    form: str,
-) -> Chart:
-    columns = ("case", "seed", "epoch", "seconds", "train_loss", "accuracy")
-    names = [labels[case] for case in dict.fromkeys(one.case for one in curves)]
-    picked = [colours[case] for case in dict.fromkeys(one.case for one in curves)]
-    base = (
-        alt.Chart(data(cells(one, *columns, label=labels[one.case]) for one in curves))
-        .transform_calculate(**{name: formula})
-        .transform_filter(f"datum.{name} > 0")
+def wrong_images(curves: Sequence[Curve], lines: Mapping[str, Line], over: str) -> Chart:
+    """The share of test images that are wrong, by `seconds` of training or by `epoch`; a line per seed."""
+    y = alt.Y(
+        "shown:Q",
+        title="wrong, logarithmic",
+        scale=alt.Scale(type="log", nice=False, padding=6),
+        axis=alt.Axis(format=".1%"),
     )
-    lines = base.mark_line(strokeWidth=1.5, point=alt.OverlayMarkDef(size=22, filled=True), aria=False).encode(
-        x=x,
+    return _curves(curves, lines, over, y, "1 - datum.accuracy", ".2%")
+
+
+def losses(curves: Sequence[Curve], lines: Mapping[str, Line]) -> Chart:
+    """The mean loss of the batches since the look before, by epoch: one curve, where frameworks train the same."""
+    scale = alt.Scale(type="log", nice=False, padding=6)
+    y = alt.Y("shown:Q", title="training loss, logarithmic", scale=scale, axis=alt.Axis(tickCount=5))
+    return _curves(curves, lines, "epoch", y, "datum.train_loss", ".4f")
+
+
+def _curves(curves: Sequence[Curve], lines: Mapping[str, Line], over: str, y: alt.Y, formula: str, form: str) -> Chart:
+    columns = ("case", "seed", "epoch", "seconds", "train_loss", "accuracy")
+    drawn = [lines[case] for case in dict.fromkeys(one.case for one in curves)]
+    names = [line.label for line in drawn]
+    legend = alt.Legend(title=None, symbolType="stroke", symbolSize=400)
+    base = (
+        alt.Chart(data(cells(one, *columns, label=lines[one.case].label) for one in curves))
+        .transform_calculate(shown=formula)
+        .transform_filter("datum.shown > 0")
+    )
+    marks = base.mark_line(strokeWidth=1.5, point=alt.OverlayMarkDef(size=18, filled=True), aria=False).encode(
+        x=alt.X(f"{over}:Q", title={"seconds": "seconds of training", "epoch": "epochs"}[over]),
         y=y,
         detail="seed:N",
-        color=alt.Color("label:N", title=None, scale=alt.Scale(domain=names, range=picked)),
+        color=alt.Color("label:N", scale=alt.Scale(domain=names, range=[line.colour for line in drawn]), legend=legend),
         strokeDash=alt.StrokeDash(
-            "label:N", title=None, scale=alt.Scale(domain=names, range=[DASHES[i % 6] for i in range(len(names))])
+            "label:N", scale=alt.Scale(domain=names, range=[line.dash for line in drawn]), legend=legend
         ),
         tooltip=tips(
             ("label:N", "case", ""),
             ("seed:O", "seed", ""),
             ("epoch:Q", "epoch", ""),
             ("seconds:Q", "seconds", ".1f"),
-            (f"{name}:Q", title, form),
+            ("shown:Q", "value", form),
         ),
     )
-    return sized(lines, height=320)
+    return sized(marks, height=320)
 
 
-def time_to_accuracy(rows: Sequence[Accuracy], labels: Mapping[str, str]) -> Chart:
-    """Seconds of training until 98.5 and 99 % of the test images were right."""
-    there = [row for row in rows if row.seconds_to_985 is not None]
-    columns = ("seconds_to_985", "seconds_to_990")
-    words = ["to 98.5 %", "to 99 %"]
-    order = [labels[case_of(row).id] for row in there]
-    picked = ["var(--hue0)", "var(--hue1)"]
-    points = (
-        alt.Chart(data(cells(row, *columns, label=labels[case_of(row).id]) for row in there))
+GOALS = {"to 98.5 %": ("seconds_to_985", 0.985), "to 99 %": ("seconds_to_990", 0.990)}
+
+
+def time_to_accuracy(rows: Sequence[Accuracy], curves: Sequence[Curve], labels: Mapping[str, str]) -> Chart:
+    """Seconds of training until 98.5 and 99 % of the test images were right: the median, and a tick for each seed.
+
+    A case that never got there keeps its line, which says so.
+    """
+    columns = [column for column, _ in GOALS.values()]
+    words = {
+        case_of(row).id: labels[case_of(row).id] + ("" if row.seconds_to_985 is not None else ", not reached")
+        for row in rows
+    }
+    order = label_axis([*words.values()], everyone=True)
+    colour = alt.Color("goal:N", title=None, scale=alt.Scale(domain=[*GOALS], range=tones(2)))
+    medians = (
+        alt.Chart(data(cells(row, *columns, label=words[case_of(row).id]) for row in rows))
         .transform_fold([*columns], as_=["column", "seconds"])
         .transform_filter("isValid(datum.seconds)")
-        .transform_calculate(goal=f"{words}[indexof({list(columns)}, datum.column)]")
-        .mark_point(size=80, filled=True, opacity=1)
-        .encode(
-            y=label_axis(order),
-            x=alt.X("seconds:Q", title="seconds of training, median", scale=alt.Scale(zero=True)),
-            color=alt.Color("goal:N", title=None, scale=alt.Scale(domain=words, range=picked)),
-            shape=alt.Shape("goal:N", title=None, scale=alt.Scale(domain=words, range=["circle", "diamond"])),
-            tooltip=tips(("label:N", "case", ""), ("goal:N", "goal", ""), ("seconds:Q", "seconds", ".1f")),
-        )
+        .transform_calculate(goal=f"{list(GOALS)}[indexof({columns}, datum.column)]")
     )
-    return sized(points, len(there))
+    x = alt.X("seconds:Q", title="seconds of training", scale=alt.Scale(zero=True))
+    points = medians.mark_point(size=80, filled=True, opacity=1).encode(
+        y=order,
+        x=x,
+        color=colour,
+        shape=alt.Shape("goal:N", title=None, scale=alt.Scale(domain=[*GOALS], range=["circle", "diamond"])),
+        tooltip=tips(("label:N", "case", ""), ("goal:N", "goal", ""), ("seconds:Q", "median seconds", ".1f")),
+    )
+    seeds = [
+        cells(one, "case", "seed", "seconds", "accuracy", label=words[one.case], goal=goal)
+        for goal, (_, share) in GOALS.items()
+        for one in first_looks(curves, share)
+        if one.case in words
+    ]
+    if not seeds:
+        return sized(points, len(rows))
+    ticks = alt.Chart(data(seeds)).mark_tick(thickness=2, opacity=0.7, aria=False).encode(y=order, x=x, color=colour)
+    return sized(alt.LayerChart(layer=[ticks, points]), len(rows))
 
 
-def history(rows: Sequence[Throughput]) -> Chart:
-    """One case over several runs: as measured, and divided by the control of the same run, each over its first."""
-    first = rows[0]
-    columns = ("run_id", "images_per_s", "images_per_s_low", "images_per_s_high", "control_gflops")
+def first_looks(curves: Sequence[Curve], share: float) -> list[Curve]:
+    """The first look of each training at which that share of the test images was right."""
+    found: dict[tuple[str, int], Curve] = {}
+    for one in curves:
+        if one.accuracy >= share:
+            found.setdefault((one.case, one.seed), one)
+    return list(found.values())
+
+
+def history(rows: Sequence[tuple[int, Throughput]]) -> Chart:
+    """One case over several runs: as measured, and divided by the control of the same run, each over its first.
+
+    `rows` come with the number of their run on the page; hollow where a case was not ok.
+    """
+    first = rows[0][1]
+    columns = ("run_id", "images_per_s", "images_per_s_low", "images_per_s_high", "control_gflops", "status")
     measured = ["as measured", "divided by the control"]
     beside = {"first_images_per_s": first.images_per_s, "first_control_gflops": first.control_gflops}
     drawn = [
         cells(row, *columns, **beside, run=number, how=how)
-        for number, row in enumerate(rows, start=1)
+        for number, row in rows
         for how in measured
         if how == measured[0] or (row.control_gflops and first.control_gflops)
     ]
@@ -484,22 +542,26 @@ def history(rows: Sequence[Throughput]) -> Chart:
     )
     x = alt.X("run:O", title="run", axis=alt.Axis(labelAngle=0))
     y = alt.Y("change:Q", title="over the first", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4))
-    colour = alt.Color("how:N", title=None, scale=alt.Scale(domain=measured, range=["var(--hue0)", "var(--hue1)"]))
-    shape = alt.Shape("how:N", title=None, scale=alt.Scale(domain=measured, range=SHAPES[:2]))
+    scale = alt.Scale(domain=measured, range=tones(2))
+    colour = alt.Color("how:N", title=None, scale=scale)
     aside = alt.XOffset("how:N", scale=alt.Scale(domain=measured, paddingOuter=1))
-    ends = intervals(base, rows, "images_per_s_low", x=x, xOffset=aside, y="low:Q", y2="high:Q", color=colour)
-    points = base.mark_point(size=45, filled=True, opacity=1).encode(
+    timed = [row for _, row in rows]
+    ends = intervals(base, timed, "images_per_s_low", x=x, xOffset=aside, y="low:Q", y2="high:Q", color=colour)
+    points = base.mark_point(size=45, opacity=1, strokeWidth=2).encode(
         x=x,
         xOffset=aside,
         y=y,
         color=colour,
-        shape=shape,
+        fill=alt.Fill("how:N", title=None, scale=scale),
+        fillOpacity=hollow_unless("datum.status == 'ok'"),
+        shape=alt.Shape("how:N", title=None, scale=alt.Scale(domain=measured, range=SHAPES[:2])),
         tooltip=tips(
             ("run_id:N", "run", ""),
             ("how:N", "images/s", ""),
             ("change:Q", "over the first run's", ".3f"),
             ("images_per_s:Q", "images/s", ",.0f"),
             ("control_gflops:Q", "control, GFLOP/s", ".1f"),
+            ("status:N", "status", ""),
         ),
     )
     return sized(alt.LayerChart(layer=[*ends, points]), height=150)

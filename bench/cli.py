@@ -4,6 +4,7 @@ of the suite itself, 130 interrupted."""
 from __future__ import annotations
 
 import secrets
+import shlex
 import signal
 import sys
 import traceback
@@ -137,7 +138,7 @@ def run(
             max_minutes=minutes if max_minutes is None else max_minutes,
             seed=secrets.randbits(32) if seed is None else seed,
             plan=replace(plan, allocator=allocator, deadline_seconds=deadline),
-            command=" ".join(["lenet-bench", *sys.argv[1:]]),
+            command=shlex.join(["lenet-bench", *sys.argv[1:]]),
             fewest_passes=2 if sweep is None else 1,
         )
     with only_run_here(), runs.datasets(request.cases, request.data, request.data_dir, DownloadBar) as folders:
@@ -340,7 +341,7 @@ def gate(
         passes or (gates.QUICK_PASSES if quick else None),
         max_minutes,
         replace(gates.PLAN, deadline_seconds=deadline),
-        " ".join(["lenet-bench", *sys.argv[1:]]),
+        shlex.join(["lenet-bench", *sys.argv[1:]]),
     )
     with (
         only_run_here(),

@@ -9,10 +9,9 @@ import numpy as np
 import typer
 
 from bench import checkpoints, environments, results, train
-from bench.cases import Selection, UsageError, expand, impossible
-from bench.options import DataDir, Deadline, Pythons, known_backends, refuse_unused
+from bench.cases import UsageError
+from bench.options import DataDir, Deadline, Pythons
 from bench.results import ResultsError
-from bench.selfcheck import cases as representative
 from bench.terminal import DownloadBar, say
 
 app = typer.Typer()
@@ -29,18 +28,18 @@ def report(
     from bench import folder, pages
     from bench import report as reports  # Altair and Vega-Lite take a second, which other commands do not wait
 
-    found, problems = [], []
-    for path in {path.resolve(): path for path in run}.values():
+    found, problems, asked = [], [], {path.resolve(): path for path in run}
+    for path in asked.values():
         try:
             found.append(folder.read(path))
         except ResultsError as error:
-            if len(run) == 1:
+            if len(asked) == 1:
                 raise
             problems.append(f"Left out: {error}")
     if not found:
         raise UsageError(problems[0].removeprefix("Left out: "))
     page = reports.page_of(found, problems)
-    place = output_folder or (found[0].path if len(run) == 1 else found[0].path.parent)
+    place = output_folder or (found[0].path if len(asked) == 1 else found[0].path.parent)
     results.make_writable(place)
     results.write_text(place / pages.PAGE, pages.as_html(page))
     results.write_text(place / pages.MARKDOWN, pages.as_markdown(page))
@@ -82,18 +81,10 @@ def inspect(
     expected = stages = inspection.by_reference(at, shown)
     told = "the float64 reference"
     if backend is not None:
-        interpreters = environments.parse_interpreters(python)
-        registry = known_backends(interpreters)
-        modes = (mode,) if mode else ()
-        asked = Selection((backend,), modes, (at.variant.name,), (device,), lanes=() if mode else ("tutorial",))
-        case = representative(expand(asked, registry), modes)[0]
-        refuse_unused(interpreters, [case])
-        here = environments.find(registry[case.backend], device, interpreters)
-        if reason := impossible(case, registry[case.backend]) or here.reason:
-            raise UsageError(f"{backend}: {reason}")
-        stages = inspection.by_backend(at, shown, case, here.python, deadline)
+        asked = inspection.ask(at, backend, mode, device, environments.parse_interpreters(python))
+        stages = inspection.by_backend(at, shown, asked, deadline)
         error = inspection.largest_error(stages, expected)
-        told = f"{case.backend} {case.mode}, off by {error:.0e} of a stage from the float64 reference"
+        told = f"{backend} {asked.case.mode}, off by {error:.0e} of a stage from the float64 reference"
     place = output_folder or (
         Path("results") / f"inspect-{at.variant.name}" if weights is None else weights.with_suffix("")
     )
@@ -107,5 +98,5 @@ def inspect(
     page = pages.Page(title, [pages.Article(1, at.variant.name, [], [section])], about)
     results.write_text(place / pages.INSPECTION, pages.as_html(page))
     for number, one in enumerate(chosen):
-        say(f"{one.title}: {inspection.said(at, stages, number)}")
+        say(f"{one.title}: {inspection.answer(at, stages, number)}")
     say(f"by {told}; {len(pictures)} pictures and {pages.INSPECTION} in {place}")

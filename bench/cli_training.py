@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ def train(
         courses = planned(base, selection, registry, range(seed, seed + base.seeds))
         refuse_unused(interpreters, [course.case for course in courses])
         named = frozenset({*asked, *interpreters})
-        command = " ".join(["lenet-bench", *sys.argv[1:]])
+        command = shlex.join(["lenet-bench", *sys.argv[1:]])
         request = trainings.Request(courses, named, data_dir, interpreters, deadline, command)
     with only_run_here(), trainings.prepared(request.courses, request.data_dir, DownloadBar) as folders:
         run = run or trainings.start(request, results_folder, registry)

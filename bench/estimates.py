@@ -36,6 +36,8 @@ MARGIN, RESOLUTION, TOTAL_RESOLUTION, SURE, BOTH_LOOKS = 0.02, 0.05, 0.10, 0.99,
 FEWEST_POINTS = 3
 TINY = 1e-300  # a line that fits to the last bit has an interval of no width, not one that is no number
 
+TOO_CLOSE = "too close to call"
+
 Sweep = tuple[int, int]
 
 
@@ -274,7 +276,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
 def verdict(interval: Interval) -> str:
     """Whether the step takes longer (slower) or less (faster), or the interval includes 1."""
     if interval.low is None or interval.high is None or interval.low <= 1 <= interval.high:
-        return "too close to call"
+        return TOO_CLOSE
     return "slower" if interval.low > 1 else "faster"
 
 

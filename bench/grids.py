@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.cases import Case
+from bench.estimates import TOO_CLOSE
 from bench.evaluate import Evaluation
 from bench.layers import Row, totals
 from bench.results import (
@@ -74,6 +75,11 @@ class Link:
     def __str__(self) -> str:
         return self.text
 
+
+# Of two frameworks, neither is good or bad for being the faster one: what nobody can tell stands back.
+CALLS = {"faster": "", "slower": "", TOO_CLOSE: "dim", "noisy": "noisy"}
+# A line that is further off than this somewhere says little of the points.
+MOST_MISFIT = 0.3
 
 Piece = str | Number | Word | Link
 Cell = tuple[Piece, ...]
@@ -205,10 +211,10 @@ def pairs_matrix(comparisons: Sequence[Comparison], labels: dict[str, str]) -> G
 
 def pair_cell(pair: Comparison) -> Cell:
     """`1.23` over `1.20-1.26`; what the interval does not support is not said."""
-    ratio = Number(pair, "ratio", ".2f", "inverse")
+    ratio = Number(pair, "ratio", "#.3g", "inverse")
     if pair.ratio_low is None or pair.ratio_high is None:
         return Word("one pass", "dim"), "\n", ratio
-    ends = span(pair, "ratio_low", "ratio_high", ".2f", "inverse", "-")
+    ends = span(pair, "ratio_low", "ratio_high", "#.3g", "inverse", "-")
     if pair.verdict in ("faster", "slower"):
         return ratio, "\n", *ends
     return Word("noisy" if pair.verdict == "noisy" else "too close", "dim"), "\n", *ends
@@ -227,7 +233,11 @@ def pairs(comparisons: Sequence[Comparison], labels: dict[str, str]) -> Grid:
                 span(one, "ratio_low", "ratio_high", "#.4g", "inverse"),
                 (Number(one, "total_ratio", "#.4g", "inverse"),),
                 (Number(one, "passes", "d"),),
-                ("one pass: no verdict" if one.ratio_low is None else one.verdict,),
+                (
+                    Word("one pass: no verdict", "dim")
+                    if one.ratio_low is None
+                    else Word(one.verdict, CALLS.get(one.verdict, "")),
+                ),
             ]
         )
     return grid
@@ -235,20 +245,23 @@ def pairs(comparisons: Sequence[Comparison], labels: dict[str, str]) -> Grid:
 
 def overheads(rows: Sequence[Overhead]) -> Grid:
     """What a step costs whatever its batch size, and how fast the largest batches could go."""
-    numbers = ["threads", "overhead µs", "95 % interval", "limit images/s", "95 % interval", "worst misfit"]
-    title = f"Batch sizes {rows[0].batch_sizes}: step = overhead + batch size / limit"
-    grid = Grid(title, headings(["backend", "mode"], numbers), names=2)
+    numbers = ["overhead µs", "95 % interval", "limit images/s", "95 % interval", "worst misfit"]
+    heads = headings(["backend", "mode", "case", "batch sizes"], numbers, ["the line"])
+    grid = Grid("step = overhead + batch size / limit", heads, names=2)
     for row in rows:
+        feed = " stream" if row.feed == "stream" else ""
         grid.rows.append(
             [
                 (named(row),),
                 (row.mode,),
-                (Number(row, "threads", "d"),),
+                (f"{row.variant} {row.precision} {row.device} t{row.threads}{feed}",),
+                (row.batch_sizes,),
                 (Number(row, "overhead_us"),),
                 span(row, "overhead_us_low", "overhead_us_high"),
                 (Number(row, "images_per_s_limit"),),
                 span(row, "images_per_s_limit_low", "images_per_s_limit_high"),
                 (Number(row, "worst_misfit", ".0%"),),
+                (Word("bent: read the points", "noisy") if row.worst_misfit > MOST_MISFIT else "fits",),
             ]
         )
     return grid
@@ -429,28 +442,32 @@ def layers(rows: Sequence[Row]) -> Grid:
     return grid
 
 
-def history(found: Mapping[str, Sequence[Throughput]], labels: Mapping[str, str]) -> Grid:
-    """Each case in each run that has timed it, and the speed of the control beside it."""
-    numbers = ["images/s", "95 % interval", "control GFLOP/s", "per GFLOP of the control", "over the first run's"]
-    grid = Grid("Each case over its runs", headings(["case", "run"], numbers, ["version", "status"]), names=2)
+def history(found: Mapping[str, Sequence[tuple[int, Throughput]]], labels: Mapping[str, str]) -> Grid:
+    """Each case in each run that has timed it, by the run's number, and the speed of the control beside it."""
+    numbers = ["images/s", "95 % interval", "over the first", "control GFLOP/s", "over the first, by the control"]
+    heads = headings(["case", "run"], numbers, ["version", "status"])
+    grid = Grid("Each case over its runs", heads, names=2)
     for case, rows in found.items():
-        first = per_gflop(rows[0])
-        for row in rows:
-            own = per_gflop(row)
+        first = rows[0][1]
+        for number, row in rows:
             grid.rows.append(
                 [
                     (labels[case],),
-                    (row.run_id,),
+                    (f"{number}: {row.run_id}",),
                     (Number(row, "images_per_s"),),
                     span(row, "images_per_s_low", "images_per_s_high"),
+                    (over(row.images_per_s, first.images_per_s),),
                     (Number(row, "control_gflops", ",.1f"),),
-                    ("" if own is None else f"{own:,.2f}",),
-                    ("" if own is None or not first else f"{own / first:.3f}",),
+                    (over(per_gflop(row), per_gflop(first)),),
                     (row.version,),
                     (Word(row.status, row.status),),
                 ]
             )
     return grid
+
+
+def over(value: float | None, first: float | None) -> str:
+    return "" if value is None or not first else f"{value / first:.3f}"
 
 
 def per_gflop(row: Throughput) -> float | None:
@@ -462,6 +479,5 @@ def per_gflop(row: Throughput) -> float | None:
 
 def labels_of(cases: Sequence[Case]) -> dict[str, str]:
     """What a table or a chart calls each case: backend and mode, and the rest where it is not the same for all."""
-    rest = {case.id: case.id.split(case.mode, 1)[1].strip("-") for case in cases}
-    uniform = len(set(rest.values())) == 1
-    return {case.id: f"{case.backend} {case.mode}" + ("" if uniform else f" {rest[case.id]}") for case in cases}
+    uniform = len({case.kind for case in cases}) == 1
+    return {case.id: f"{case.backend} {case.mode}" + ("" if uniform else f" {case.kind}") for case in cases}

@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from backends.lenet import CLASSES, VARIANTS, initial_weights
-from bench import checkpoints, data, pictures, train
-from bench.cases import Case, UsageError
+from bench import checkpoints, data, environments, pictures, train
+from bench.cases import Case, Selection, UsageError, expand, impossible
 from bench.checkpoints import Checkpoint
+from bench.options import known_backends, refuse_unused
 from bench.pictures import Picture
 from bench.reference import forward
+from bench.selfcheck import cases as representative
 from bench.training import Images
 
 NOISE = "noise"
@@ -81,20 +83,39 @@ def by_reference(at: Checkpoint, images: np.ndarray) -> dict[str, np.ndarray]:
     return forward(at.variant, weights, images.astype(np.float64))
 
 
-def by_backend(at: Checkpoint, images: np.ndarray, case: Case, python: Path, patience: float) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Asked:
+    """A framework's case and the interpreter that it runs in."""
+
+    case: Case
+    python: Path
+
+
+def ask(at: Checkpoint, backend: str, mode: str | None, device: str, interpreters: dict[str, Path]) -> Asked:
+    """Who is to work the stages out. Raises UsageError where there is none, or it cannot."""
+    registry = known_backends(interpreters)
+    modes = (mode,) if mode else ()
+    selection = Selection((backend,), modes, (at.variant.name,), (device,), lanes=() if mode else ("tutorial",))
+    case = representative(expand(selection, registry), modes)[0]
+    refuse_unused(interpreters, [case])
+    here = environments.find(registry[case.backend], device, interpreters)
+    if reason := impossible(case, registry[case.backend]) or here.reason:
+        raise UsageError(f"{backend}: {reason}")
+    return Asked(case, here.python)
+
+
+def by_backend(at: Checkpoint, images: np.ndarray, asked: Asked, patience: float) -> dict[str, np.ndarray]:
     """The same as a framework in that interpreter works it out. Raises UsageError with its words where it cannot."""
+    case = asked.case
     with tempfile.TemporaryDirectory(prefix="lenet-bench-") as scratch:
-        folder = Path(scratch)
-        checkpoints.save(folder / "weights.npz", at)
-        np.save(folder / "images.npy", images)
-        places = {
-            name: str(folder / f"{name}.np{'y' if name == 'images' else 'z'}")
-            for name in ("weights", "images", "stages")
-        }
-        end = train.converse("look", python, case, {"case": vars(case), **places}, patience)
+        weights, shown, stages = (Path(scratch) / name for name in ("weights.npz", "images.npy", "stages.npz"))
+        checkpoints.save(weights, at)
+        np.save(shown, images)
+        order = {"case": vars(case), "weights": str(weights), "images": str(shown), "stages": str(stages)}
+        end = train.converse("look", asked.python, case, order, patience)
         if end.status != "ok":
             raise UsageError(f"{case.backend} {case.mode}: {end.status}: {end.reason}")
-        with np.load(folder / "stages.npz") as found:
+        with np.load(stages) as found:
             return {name: found[name] for name in found.files}
 
 
@@ -114,11 +135,11 @@ def drawn(at: Checkpoint, chosen: Sequence[Chosen], stages: Mapping[str, np.ndar
     return found
 
 
-def said(at: Checkpoint, stages: Mapping[str, np.ndarray], number: int) -> str:
-    """The two digits that an image looks most like to the network."""
-    logits = np.asarray(stages[at.variant.layers[-1].name][number], dtype=float)
-    first, second = np.argsort(-logits, kind="stable")[:2]
-    return f"{first} ({logits[first]:.2f}), then {second} ({logits[second]:.2f})"
+def answer(at: Checkpoint, stages: Mapping[str, np.ndarray], number: int) -> str:
+    """The two digits that an image looks most like to the network, with their values in the last stage."""
+    values = np.asarray(stages[at.variant.layers[-1].name][number], dtype=float)
+    first, second = np.argsort(-values, kind="stable")[:2]
+    return f"most like a {first} ({values[first]:.2f}), then a {second} ({values[second]:.2f})"
 
 
 def of_folder(folder: Path) -> tuple[list[Picture], str]:
@@ -131,7 +152,10 @@ def of_folder(folder: Path) -> tuple[list[Picture], str]:
         return [], ""
     at = checkpoints.load(kept[0])
     name, normalisation = data_of(at)
-    told = f"Weights: {kept[0].relative_to(folder)}, as the command inspect draws them."
+    told = (
+        f"Weights: {kept[0].relative_to(folder)}, the first by name of {len(kept)}; the command inspect draws any, "
+        "and asks any framework."
+    )
     if not data.at_hand(name):
         return drawn(at, [], {}), f"{told} For activations, set {data.DATA_DIR_VARIABLE} to where {name} is."
     images = train.load_images(name, at.variant.name, normalisation, None)

@@ -101,7 +101,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Article:
-    """One run. `number` is its place on the page, from 1."""
+    """One run. `number` is its place on the page, from 1; 0 is what they have in common."""
 
     number: int
     title: str

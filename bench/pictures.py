@@ -16,7 +16,7 @@ import numpy as np
 import PIL.Image
 import vl_convert
 
-from backends.lenet import Conv, Variant, connected, fields, stage_shapes
+from backends.lenet import Conv, Prototypes, Variant, connected, fields, stage_shapes
 
 # Side, in pixels of the picture, that a map has about; a value has a whole number of them.
 MAP_SIDE = 84
@@ -98,14 +98,14 @@ def activations(variant: Variant, stages: Mapping[str, np.ndarray], name: str, t
         if stage == "flatten":
             continue  # the maps before it, in a row
         if stage == variant.layers[-1].name:
-            rows.append(bars(values))
+            rows.append(bars(variant, values))
         elif values.ndim == 3:
             rows.append(maps(stage, values))
         else:
             rows.append(strip(stage, values))
     said = (
         f"Stages {', '.join(stage for stage in stage_shapes(variant) if stage != 'flatten')} for {title}; "
-        f"the largest of the last is that of digit {int(np.argmax(stages[variant.layers[-1].name]))}"
+        f"the answer is {int(np.argmax(stages[variant.layers[-1].name]))}"
     )
     chart = alt.vconcat(*rows, spacing=12).resolve_scale(color="independent")
     return Picture(f"activations-{name}", f"Activations: {title}", said, png(chart))
@@ -140,15 +140,17 @@ def strip(stage: str, values: np.ndarray) -> Any:
     )
 
 
-def bars(values: np.ndarray) -> Any:
-    """What the last stage says of each digit."""
-    cells = [{"digit": number, "value": value} for number, value in enumerate(finite(values))]
+def bars(variant: Variant, values: np.ndarray) -> Any:
+    """What the last stage says of each digit: logits, or squared distances, of which the smallest is the answer."""
+    distances = isinstance(variant.layers[-1], Prototypes)
+    cells = [{"digit": number, "value": value} for number, value in enumerate(finite(-values if distances else values))]
+    title = "squared distance to each digit's prototype: the least" if distances else "logit of each digit: the largest"
     return (
-        alt.Chart(alt.InlineData(values=cells), title=alt.Title("output, one value per digit", anchor="start"))
+        alt.Chart(alt.InlineData(values=cells), title=alt.Title(f"{title} is the answer", anchor="start"))
         .mark_bar()
         .encode(
             x=alt.X("digit:O", title="digit", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("value:Q", title="logit"),
+            y=alt.Y("value:Q", title="distance" if distances else "logit"),
             color=alt.condition(f"datum.digit == {int(np.argmax(values))}", alt.value("#c8451b"), alt.value("#5b6470")),
         )
         .properties(width=alt.Step(30), height=90)

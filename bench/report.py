@@ -15,8 +15,8 @@ from typing import Any
 
 from bench import charts, grids, inspection
 from bench.cases import UsageError
-from bench.control import control_of
-from bench.estimates import by_case, calm_sweeps
+from bench.control import BACKEND as CONTROL
+from bench.estimates import TOO_CLOSE, by_case, calm_sweeps, in_sweeps, usable_rounds
 from bench.folder import MACHINE_FILE, Folder
 from bench.grids import Grid, Link, Word
 from bench.pages import Article, Command, Download, Facts, Figure, Gallery, Page, Part, Prose, Section, Table
@@ -39,8 +39,8 @@ from bench.results import (
 MOST_COMPARED = 12
 # Bytes of a file, as the page carries it, beyond which it stays in its folder.
 LARGEST_DOWNLOAD = 1_200_000
-# Groups of cases with charts of their own, beyond which they are folded away.
-MOST_OPEN = 2
+# Groups of cases with charts of their own, charts of rounds, and pairs, beyond which they are folded away.
+MOST_OPEN, MOST_FIGURES, MOST_PAIRS = 2, 40, 300
 
 
 def page_of(folders: Sequence[Folder], problems: Sequence[str] = ()) -> Page:
@@ -49,7 +49,7 @@ def page_of(folders: Sequence[Folder], problems: Sequence[str] = ()) -> Page:
     `problems` are of what has no folder here.
     """
     ordered = sorted(folders, key=lambda folder: folder.utc)
-    articles = [article(number, folder) for number, folder in enumerate(ordered, start=1)]
+    articles = [article(number, folder, len(ordered) > 1) for number, folder in enumerate(ordered, start=1)]
     if several := history(ordered):
         articles.insert(0, Article(0, "All runs", [], [several]))
     names = ", ".join(folder.path.resolve().name for folder in ordered[:3])
@@ -67,12 +67,13 @@ def places(folders: Sequence[Folder]) -> dict[int, str]:
     }
 
 
-def article(number: int, folder: Folder) -> Article:
-    """One run's sections, those for which it has something."""
+def article(number: int, folder: Folder, several: bool) -> Article:
+    """One run's sections, those for which it has something; with its number where there are several runs."""
     made = [make(folder) for make in SECTIONS]
     sections = [replace(section, slug=f"r{number}-{section.slug}") for section in made if section and section.parts]
     linked = [replace(section, parts=[relinked(part, number) for part in section.parts]) for section in sections]
-    return Article(number, folder.path.resolve().name, folder.problems, linked, downloads(folder))
+    name = folder.path.resolve().name
+    return Article(number, f"{number}: {name}" if several else name, folder.problems, linked, downloads(folder))
 
 
 def relinked(part: Part, number: int) -> Part:
@@ -88,6 +89,26 @@ def relinked(part: Part, number: int) -> Part:
 
 def at_a_glance(folder: Folder) -> Section | None:
     """What ran where, how it ended, and how to repeat it."""
+    facts = facts_of(folder)
+    parts: list[Part] = [Facts(facts)] if facts else []
+    rows: Sequence[Throughput | Accuracy] = [*folder.rows(Throughput), *folder.rows(Accuracy)]
+    noted: list[list[grids.Cell]] = [
+        [(f"{row.backend} {row.mode} {grids.described(row)}",), (Word(row.status, row.status),), (row.reason,)]
+        for row in rows
+        if row.status != "ok"
+    ]
+    if noted:
+        heads = grids.headings(["case", "status", "why"])
+        parts.append(Table(Grid("Cases that are not ok, and why", heads, noted)))
+    if command := repeating(folder):
+        dirty = any(row.dirty == "yes" for row in rows)
+        told = ", but for changes that were not committed" if dirty else ""
+        parts += [Prose(f"This repeats the run{told}:"), Command(command)]
+    return Section("glance", "At a glance", parts)
+
+
+def facts_of(folder: Folder) -> dict[str, str]:
+    """What is the same for the whole run, by what a reader calls it."""
     rows: Sequence[Throughput | Accuracy] = [*folder.rows(Throughput), *folder.rows(Accuracy)]
     facts: dict[str, str] = {}
     if rows:
@@ -97,21 +118,17 @@ def at_a_glance(folder: Folder) -> Section | None:
         facts["data"] = first.data
         facts["commit"] = first.commit + {"yes": ", with uncommitted changes", "no": ""}.get(first.dirty, "")
         facts["frameworks"] = ", ".join(dict.fromkeys(grids.named(row) for row in rows if row.version))
-    if passes := {row.passes for row in folder.rows(Throughput) if row.passes}:
-        facts["passes of fresh processes"] = " to ".join(str(one) for one in dict.fromkeys([min(passes), max(passes)]))
+    for row in folder.rows(Verdict)[:1]:
+        facts.update({"when": row.utc, "base": row.base, "head": row.head})
+    if passes := [row.passes for row in folder.rows(Throughput) if row.passes]:
+        facts["passes of fresh processes"] = ends(passes, "d")
+    if speeds := [row.control_gflops for row in folder.rows(Throughput) if row.control_gflops is not None]:
+        facts["control, a matrix product"] = f"{ends(speeds, ',.1f')} GFLOP/s"
     if proofs := folder.rows(Equivalence):
         wrong = sum(row.verdict != "ok" for row in proofs)
         facts["equivalence"] = f"{len(proofs)} comparisons with the float64 reference, {wrong} outside their tolerance"
-    said = {
-        "processor": "cpu",
-        "GPU": "gpu",
-        "operating system": "os",
-        "CPUs": "cpus",
-        "memory": "memory_bytes",
-        "harness's Python": "harness_python",
-        "seed": "seed",
-    }
-    for words, name in said.items():
+    said = {"processor": "cpu", "GPU": "gpu", "operating system": "os", "CPUs": "cpus", "memory": "memory_bytes"}
+    for words, name in {**said, "harness's Python": "harness_python", "seed": "seed"}.items():
         value = folder.machine.get(name)
         if isinstance(value, list):
             value = " ".join(map(str, value))
@@ -119,18 +136,12 @@ def at_a_glance(folder: Folder) -> Section | None:
             value = f"{value / 2**30:.1f} GiB"
         if value not in (None, ""):
             facts[words] = str(value)
-    parts: list[Part] = [Facts(facts)] if facts else []
-    noted = [row for row in rows if row.status != "ok"]
-    if noted:
-        heads = grids.headings(["case", "status", "why"])
-        lines: list[list[grids.Cell]] = [
-            [(f"{row.backend} {row.mode} {grids.described(row)}",), (Word(row.status, row.status),), (row.reason,)]
-            for row in noted
-        ]
-        parts.append(Table(Grid("Cases that are not ok, and why", heads, lines)))
-    if command := repeating(folder):
-        parts += [Prose("This repeats the run:"), Command(command)]
-    return Section("glance", "At a glance", parts)
+    return {name: text for name, text in facts.items() if text}
+
+
+def ends(values: Sequence[float], form: str) -> str:
+    """The smallest and the largest, or the one that they all are."""
+    return " to ".join(dict.fromkeys(format(value, form) for value in (min(values), max(values))))
 
 
 def counted(words: Iterable[str]) -> dict[str, int]:
@@ -185,16 +196,26 @@ def throughput(folder: Folder) -> Section | None:
         return None
     timed = [row for row in rows if row.images_per_s is not None]
     targets = {case_of(row).id: f"flags-{flags_of(rows).index(flags_key(row)) + 1}" for row in rows}
-    said = "Images per second of every case, with 95 % intervals; the table below has the numbers"
+    spread = any(row.images_per_s_low is not None for row in timed)
+    wide = charts.is_wide(row.images_per_s for row in timed)
+    said = (
+        f"Images per second of every case{', with 95 % intervals' if spread else ''}"
+        f"{', on a logarithmic axis' if wide else ''}; the table below has the numbers"
+    )
     drawn = charts_of("Images per second", kinds_of(timed), lambda own: charts.throughput(own, short_labels(own)), said)
     how = (
-        "A step is forward, loss, backward and update of one batch, with waiting for all of it; the interval is 95 % "
-        "for the mean over passes of fresh processes. Cases stand in the order of the registry: for whether one is "
-        "faster than another, see the pairs. The lane leads to the flags."
+        "A step is forward, loss, backward and update of one batch, with waiting for all of it. "
+        + ("The interval is 95 % for the mean over passes of fresh processes. " if spread else ONE_PASS)
+        + "Cases stand in the order of the registry: for whether one is faster than another, see the pairs. "
+        + ("Hollow points are of cases that are not ok. " if any(row.status != "ok" for row in timed) else "")
+        + "Cores are CPU seconds of all threads over wall seconds; the weight error is the largest of any weight after "
+        "training, relative to how far training moved it. The lane leads to the flags."
     )
-    return Section(
-        "throughput", "Throughput", [Prose(how), *drawn, Table(grids.throughput(rows, targets).without(grids.START_UP))]
-    )
+    table = Table(grids.throughput(rows, targets).without(grids.START_UP))
+    return Section("throughput", "Throughput", [Prose(how), *drawn, table])
+
+
+ONE_PASS = "With one pass, there are no intervals. "
 
 
 def flags_key(row: Throughput) -> tuple[str, ...]:
@@ -222,7 +243,12 @@ def sweeps(folder: Folder) -> Section | None:
     parts: list[Part] = []
     by_batch = families(timed, "batch_size")
     if by_batch:
-        how = "Points are measured; lines are fitted: step = overhead + image * batch size, by relative error."
+        how = (
+            "Points are measured; lines are fitted: step = overhead + image * batch size, by relative error. "
+            "The limit is the images/s of a batch so large that the overhead does not count. "
+            + ("With one pass, its interval is that of the fit. " if any(line.passes == 1 for line in lines) else "")
+            + "Where the line is bent, the points say more than it."
+        )
         figures = [
             Figure(
                 words,
@@ -261,8 +287,8 @@ def peak(folder: Folder) -> Section | None:
     """The share of the matrix product's speed."""
     there = [row for row in folder.rows(Throughput) if row.gemm_peak_share is not None]
     how = (
-        "The step's multiply-adds per second over those of a 512x512 matrix product that took turns beside it, with "
-        "the same threads and precision."
+        "The step's multiply-adds per second over those of the control, a 512x512 matrix product that took turns "
+        "beside it, with the same threads and precision."
     )
     said = "Share of the matrix product's speed that each case reaches; the throughput table has the numbers"
     drawn = charts_of("Share of peak", kinds_of(there), lambda own: charts.peak_share(own, short_labels(own)), said)
@@ -275,8 +301,9 @@ def start_up(folder: Folder) -> Section | None:
     if not there:
         return None
     how = (
-        "None of this is in the clock. Import and build are medians over passes; the first step, with what the "
-        "framework compiles for it, is that of the first process, which finds empty caches."
+        "None of this is in the clock, and no one process waited for just this sum. Import and build are medians over "
+        "passes; the first step, with what the framework compiles for it, is that of the first process, which finds "
+        "empty caches."
     )
     kinds = kinds_of(there)
     said = "the table below has the numbers"
@@ -301,29 +328,43 @@ def noise(folder: Folder) -> Section | None:
     """Every round of every case, as it was measured."""
     rounds = by_case(list(folder.rows(Round)))
     rows = {case_of(row).id: row for row in folder.rows(Throughput)}
-    gate = bool(folder.rows(Verdict))
     labels = grids.labels_of([case_of(row) for row in rows.values()]) if rows else {}
+    controls = {name: own for name, own in rounds.items() if name.startswith(f"{CONTROL}-")}
     figures = []
     for case in [*(case for case in rows if case in rounds), *(case for case in rounds if case not in rows)]:
-        own, row = rounds[case], rows.get(case)
-        control = rounds.get(control_of(case_of(row)).id, []) if row else []
-        calm = calm_sweeps(control or [one for one in own if case.startswith("control-")])
-        if not calm:  # without a control, nobody can tell
-            calm = {(one.pass_number, one.sweep) for one in own}
-        name = labels.get(case, case)
+        own, name = rounds[case], labels.get(case, case)
         said = f"{len(own)} rounds of {name}: microseconds per step in the order in which they were measured"
-        figures.append(Figure(name, said, charts.rounds(own, calm, row)))
+        counts = {one.order for one in counting(own, case, controls, bool(rows))}
+        figures.append(Figure(name, said, charts.rounds(own, counts, rows.get(case))))
     how = (
-        "Every timed round, in the order of the run; a colour per pass. Filled points lie in calm sweeps, those the "
-        "figures are made from; hollow ones in sweeps in which the control, a matrix product, ran slowly. The dashed "
-        "line is the step that the table shows."
+        "Every timed round, in the order of the run; a colour per pass. "
+        + (
+            "Figures are made of the filled points; at the hollow ones the control, a matrix product, ran slowly. "
+            if controls
+            else "There is no control among them, so nobody can tell when the machine was calm. "
+        )
+        + ("The dashed line is the step that the table shows." if rows else "")
     )
-    folded = gate or len(figures) > 40
-    return (
-        Section("noise", "Raw rounds", [Prose(how), Gallery(f"Rounds of {len(figures)} cases", figures, folded)])
-        if figures
-        else None
-    )
+    folded = len(figures) > MOST_FIGURES or not rows
+    gallery = Gallery(f"Rounds of {len(figures)} cases", figures, folded)
+    return Section("noise", "Raw rounds", [Prose(how), gallery]) if figures else None
+
+
+def counting(own: Sequence[Round], case: str, controls: Mapping[str, Sequence[Round]], of_run: bool) -> list[Round]:
+    """The rounds that estimates are made from: calm ones, and of a run those of undisturbed passes."""
+    beside = next((rounds for name, rounds in controls.items() if name == case or goes_with(name, case)), None)
+    if beside is None:
+        return list(own)
+    first = next(iter(controls.values()))
+    kept = usable_rounds(own, first) if of_run else own
+    return in_sweeps(kept, calm_sweeps(beside))
+
+
+def goes_with(control: str, case: str) -> bool:
+    """Whether the control of that name takes turns with the case: same precision where it can, same threads."""
+    *_, precision, _, threads = control.split("-")
+    other = {"float32", "float64"} - {precision}
+    return f"-{threads}-" in f"{case}-" and not any(f"-{one}-" in case for one in other)
 
 
 def pairs(folder: Folder) -> Section | None:
@@ -333,30 +374,46 @@ def pairs(folder: Folder) -> Section | None:
         return None
     cases = {case_of(row).id: row for row in folder.rows(Throughput)}
     names = list(dict.fromkeys([name for row in rows for name in (row.case, row.other)]))
-    labels = {
-        **{name: name for name in names},
-        **grids.labels_of([case_of(cases[name]) for name in names if name in cases]),
-    }
-    short = {name: f"{cases[name].backend} {cases[name].mode}" if name in cases else name for name in names}
+    known = [case_of(cases[name]) for name in names if name in cases]
+    labels = {**{name: name for name in names}, **(grids.labels_of(known) if known else {})}
+    short = {**labels, **{case.id: f"{case.backend} {case.mode}" for case in known}}
+    counts = ", ".join(f"{count} {word}" for word, count in counted(row.verdict for row in rows).items())
     how = (
         "How many times the images/s of the other a case reaches: two rounds of one sweep lie next to each other in "
-        "time, so a slow minute of the machine hits both. Where the 95 % interval includes 1, it is too close to call."
+        "time, so a slow minute of the machine hits both. Where the 95 % interval includes 1, it is too close to call. "
+        f"Of {len(rows)} pairs, the first is: {counts}."
     )
-    groups: dict[str, list[Comparison]] = {}
-    for row in rows:
-        groups.setdefault(grids.in_words(cases[row.case]) if row.case in cases else "", []).append(row)
     matrices = [
-        replace(
-            grids.pairs_matrix(own, short),
-            title=f"images/s of the row / images/s of the column{f': {words}' if words else ''}",
-        )
-        for words, own in groups.items()
+        replace(grids.pairs_matrix(own, short), title=f"images/s of the row / images/s of the column: {words}")
+        for words, own in comparable(rows, cases).items()
         if len({name for row in own for name in (row.case, row.other)}) <= MOST_COMPARED
     ]
-    listed = Table(grids.pairs(rows, labels), folded=bool(matrices) or len(rows) > 300)
-    return Section(
-        "pairs", "Pairs", [Prose(how), *(Table(grid, len(matrices) > MOST_OPEN) for grid in matrices), listed]
+    folded = len(matrices) > MOST_OPEN
+    listed = Table(grids.pairs(rows, labels), folded=bool(matrices) or len(rows) > MOST_PAIRS)
+    close = [row for row in rows if row.verdict == TOO_CLOSE and row.ratio_low is not None]
+    told = (
+        [Table(replace(grids.pairs(close, labels), title="Too close to call"))]
+        if close and len(close) < len(rows)
+        else []
     )
+    return Section("pairs", "Pairs", [Prose(how), *(Table(grid, folded) for grid in matrices), *told, listed])
+
+
+def comparable(rows: Sequence[Comparison], cases: Mapping[str, Throughput]) -> dict[str, list[Comparison]]:
+    """Pairs by their kind, and by their lane where a kind has more cases than a matrix is wide."""
+    kinds: dict[str, list[Comparison]] = {}
+    for row in rows:
+        if row.case in cases and row.other in cases:
+            kinds.setdefault(grids.in_words(cases[row.case]), []).append(row)
+    found: dict[str, list[Comparison]] = {}
+    for words, own in kinds.items():
+        if len({name for row in own for name in (row.case, row.other)}) <= MOST_COMPARED:
+            found[words] = own
+            continue
+        for row in own:
+            if cases[row.case].lane == cases[row.other].lane:
+                found.setdefault(f"{cases[row.case].lane}, {words}", []).append(row)
+    return found
 
 
 def as_timed(folder: Folder, rows: Sequence[Equivalence | Shape]) -> list[Any]:
@@ -375,7 +432,12 @@ def proofs(folder: Folder) -> Section | None:
         "throughput exists only for what passed. Weights count relative to how far training moved them."
     )
     shown = [row for row in rows if row.error > 0 and row.tolerance > 0]
-    said = "Error over tolerance of every comparison, on a logarithmic axis; right of 1 it would not pass"
+    said = f"Error over tolerance of {len(shown)} comparisons, on a logarithmic axis; right of 1 it would not pass"
+    if exact := len(rows) - len(shown):
+        how += (
+            f" {exact} of the {len(rows)} comparisons are exact, or have to be (weights as imported, shapes, types): "
+        )
+        how += "these are not drawn."
     drawn: list[Part] = [Figure("Error over tolerance", said, charts.equivalence(shown))] if shown else []
     return Section("proof", "Equivalence", [Prose(how), *drawn, Table(grids.equivalence(rows))])
 
@@ -394,10 +456,14 @@ def verdicts(folder: Folder) -> Section | None:
     if not rows:
         return None
     said = "Step of the head over step of the base with 95 % intervals; the table below has the numbers"
+    how = (
+        "Right of 1 the head is slower. What could have been seen is the smallest slowdown that would have been "
+        "suspected 95 times in 100."
+    )
     drawn: list[Part] = []
     if any(row.ratio is not None for row in rows):
         drawn = [Figure("Head over base", said, charts.ratios(rows))]
-    return Section("verdicts", "Verdicts", [*drawn, Table(grids.verdicts(rows))])
+    return Section("verdicts", "Verdicts", [Prose(how), *drawn, Table(grids.verdicts(rows))])
 
 
 def selfchecks(folder: Folder) -> Section | None:
@@ -406,8 +472,23 @@ def selfchecks(folder: Folder) -> Section | None:
     if not rows:
         return None
     said = "Slowdowns found, with 95 % intervals, beside those injected; the table below has the numbers"
-    drawn = Figure("Found (point and interval) and injected (tick)", said, charts.found_slowdowns(rows))
-    return Section("selfcheck", "What this machine resolves", [drawn, Table(grids.selfchecks(rows))])
+    how = (
+        "Points and intervals are what was found, ticks what was injected, on average over all rounds. A slowdown of "
+        "every tenth round is found by total time, not by the median; its point is that. Pair sd is the spread over "
+        "passes of two identical processes; the last number is the slowdown that it catches 9 times in 10."
+    )
+    labels = without_common_end([row.case for row in rows])
+    drawn = Figure("Found and injected", said, charts.found_slowdowns(rows, labels))
+    return Section("selfcheck", "What this machine resolves", [Prose(how), drawn, Table(grids.selfchecks(rows))])
+
+
+def without_common_end(names: Sequence[str]) -> dict[str, str]:
+    """Names of cases without what all of them end in; one alone keeps its own."""
+    parts = {name: name.split("-") for name in names}
+    shared = 0
+    while len(parts) > 1 and len({tuple(own[len(own) - shared - 1 :]) for own in parts.values()}) == 1:
+        shared += 1
+    return {name: " ".join(own[: len(own) - shared]) for name, own in parts.items()}
 
 
 def training(folder: Folder) -> Section | None:
@@ -422,32 +503,30 @@ def training(folder: Folder) -> Section | None:
     labels.update(
         {name: f"{r.backend} {r.mode}" + (f" {r.variant}" if len(variants) > 1 else "") for name, r in cases.items()}
     )
-    backends = [cases[name].backend if name in cases else "" for name in trained]
-    colours = {name: f"var(--hue{place % charts.HUES})" for place, name in enumerate(trained)}
-    if len(set(backends)) == len(trained):
-        colours = dict(zip(trained, charts.colours_of(backends).values()))
+    drawn = charts.lines_of(cases, {name: labels[name] for name in trained})
     parts: list[Part] = [Prose(SEEDS)]
-    if any(row.seconds_to_985 is not None for row in rows):
-        said = "Seconds of training until 98.5 and 99 % of the test images were right; the table below has the numbers"
-        parts.append(Figure("Time to accuracy", said, charts.time_to_accuracy(rows, labels)))
     if rows:
+        said = "Seconds of training until 98.5 and 99 % of the test images were right; the table below has the numbers"
+        parts.append(
+            Figure("Time to accuracy", said, charts.time_to_accuracy(rows, curves, {**short_labels(rows), **labels}))
+        )
         parts.append(Table(grids.accuracies(rows)))
     if curves:
         parts += [
             Figure(
                 "Wrong test images, by seconds",
                 "Share of test images that are wrong against seconds of training, logarithmic; a line per case, seed",
-                charts.accuracy(curves, labels, colours, "seconds"),
+                charts.wrong_images(curves, drawn, "seconds"),
             ),
             Figure(
                 "Wrong test images, by epoch",
                 "Share of test images that are wrong against epochs, logarithmic, a line per case and seed",
-                charts.accuracy(curves, labels, colours, "epoch"),
+                charts.wrong_images(curves, drawn, "epoch"),
             ),
             Figure(
                 "Training loss, by epoch",
                 "Mean training loss against epochs, logarithmic: one curve where frameworks train the same network",
-                charts.losses(curves, labels, colours),
+                charts.losses(curves, drawn),
             ),
         ]
     return Section("training", "Training", parts)
@@ -462,7 +541,10 @@ def learned(folder: Folder) -> Section | None:
     return Section("learned", "What it has learned", [Prose(told), *pictures]) if pictures else None
 
 
-SEEDS = "Seconds are those of training steps alone. A line per seed; the table has medians over seeds."
+SEEDS = (
+    "Seconds are those of training steps alone. A line or tick per seed; points and the table are medians over seeds. "
+    "Losses apart: how far a batch's loss is at most from the median of all frameworks, in the first epoch."
+)
 
 SECTIONS: tuple[Callable[[Folder], Section | None], ...] = (
     at_a_glance,
@@ -484,16 +566,15 @@ SECTIONS: tuple[Callable[[Folder], Section | None], ...] = (
 
 def history(folders: Sequence[Folder]) -> Section | None:
     """Cases that several runs have timed: as measured, and by the control that took turns beside them."""
-    runs = [folder for folder in folders if folder.rows(Throughput)]
-    found: dict[str, list[Throughput]] = {}
-    for folder in runs:
+    found: dict[str, list[tuple[int, Throughput]]] = {}
+    for number, folder in enumerate(folders, start=1):
         for row in folder.rows(Throughput):
-            if row.images_per_s is not None:
-                found.setdefault(case_of(row).id, []).append(row)
+            if row.images_per_s:
+                found.setdefault(case_of(row).id, []).append((number, row))
     found = {case: rows for case, rows in found.items() if len(rows) > 1}
     if not found:
         return None
-    labels = grids.labels_of([case_of(rows[0]) for rows in found.values()])
+    labels = grids.labels_of([case_of(rows[0][1]) for rows in found.values()])
     figures = [
         Figure(
             labels[case],
@@ -505,15 +586,13 @@ def history(folders: Sequence[Folder]) -> Section | None:
     how = (
         "Runs of different days did not take turns; the machine may have been slower. So every case stands twice: as "
         "measured, and divided by the speed of the control, a matrix product that took its turns in the same run. "
-        "Points are images/s over those of the first run, with each run's own interval; the command compare gives "
-        "a verdict."
+        "Points are images/s over those of the first run that has the case, by the numbers that runs have on this "
+        "page; hollow ones are of cases that were not ok. Intervals are each run's own alone, without the first's and "
+        "the control's: the command compare gives a verdict."
     )
-    notes = [Prose(line) for line in other_settings(runs)]
-    return Section(
-        "history",
-        "History",
-        [Prose(how), *notes, Gallery("Each case over its runs", figures), Table(grids.history(found, labels))],
-    )
+    notes = [Prose(line) for line in other_settings([folder for folder in folders if folder.rows(Throughput)])]
+    gallery = Gallery("Each case over its runs", figures)
+    return Section("history", "History", [Prose(how), *notes, gallery, Table(grids.history(found, labels))])
 
 
 def other_settings(folders: Sequence[Folder]) -> list[str]:

@@ -74,7 +74,7 @@ def write_run(
     rows = [throughput_row(folder.name, case, level[case.id], random, passes, rounds, row) for case in cases]
     write_rows(folder, Throughput, rows)
     write_rows(folder, Process, [blank(Process, case=case.id, pass_number=1, status="ok") for case in cases])
-    alike = [(a, b) for a, b in itertools.combinations(cases, 2) if a.id.split(a.mode)[1] == b.id.split(b.mode)[1]]
+    alike = [(a, b) for a, b in itertools.combinations(cases, 2) if a.kind == b.kind]
     write_rows(folder, Comparison, [comparison(a, b, level) for a, b in alike])
     write_rows(folder, Equivalence, [proof for case in cases for proof in proofs(case, random)])
     write_rows(folder, Shape, shapes(cases))

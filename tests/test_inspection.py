@@ -100,7 +100,7 @@ def test_an_activation_picture_shows_every_stage_and_names_the_largest_digit(dig
     picture = pictures.activations(at.variant, stages, one.name, one.title)
     for stage in ("input", "conv1", "pool1", "conv2", "pool2", "dense1", "dense2", "dense3"):
         assert stage in picture.said
-    assert f"digit {int(np.argmax(stages['dense3']))}" in picture.said
+    assert f"the answer is {int(np.argmax(stages['dense3']))}" in picture.said
     other = pictures.activations(at.variant, {**stages, "dense2": stages["dense2"][::-1]}, one.name, one.title)
     assert other.png != picture.png
     assert len(colours(picture.png)) > 50

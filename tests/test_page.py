@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from backends.lenet import VARIANTS, initial_weights
 from bench import checkpoints, pages, report
 from bench import folder as folders
+from bench.results import Accuracy, Curve, Equivalence, Overhead, Round, Throughput, case_of, read_rows, write_rows
 from tests import made_up
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -44,7 +45,40 @@ chart => {
     && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2;
   const clashes = boxes.flatMap(([words, a], i) => boxes.slice(i + 1).filter(([, b]) => over(a, b))
     .map(([other]) => `over each other: ${words}, ${other}`));
-  return [...cut, ...clashes];
+  const short = boxes.filter(([words]) => words.includes("\u2026")).map(([words]) => `shortened: ${words}`);
+  return [...cut, ...clashes, ...short];
+}
+"""
+
+
+# What a chart has drawn, read back from where it stands: the datum of every mark, and its ends in units of the axes.
+MARKS = """
+chart => {
+  const found = [];
+  const read = (item, name) => {
+    try { const scale = chart.view.scale(name[0]); return scale.invert ? scale.invert(item[name]) : null; }
+    catch { return null; }
+  };
+  const walk = node => {
+    if (node.marktype === "group" || !node.marktype) return (node.items ?? []).forEach(walk);
+    for (const item of node.items) {
+      if (!item.datum || node.role !== "mark") continue;
+      const ends = Object.fromEntries(["x", "y", "x2", "y2"].filter(name => item[name] !== undefined)
+        .map(name => [name, read(item, name)]));
+      const wide = {};
+      if (item.width !== undefined && item.x !== undefined) {
+        try { wide.right = chart.view.scale("x").invert(item.x + item.width); } catch {}
+      }
+      found.push({ kind: node.marktype, ...ends, ...wide, hollow: item.fillOpacity === 0, datum: item.datum });
+    }
+  };
+  const nodes = [chart.view.scenegraph().root];
+  while (nodes.length) {
+    const node = nodes.pop();
+    if (node.marktype && node.marktype !== "group") walk(node);
+    else nodes.push(...(node.items ?? []));
+  }
+  return found;
 }
 """
 
@@ -191,6 +225,146 @@ def test_every_chart_with_several_colours_says_what_they_are(opened: Opened) -> 
         assert any(words <= legend for legend in found), section
         if section in ("sweeps", "history"):
             assert all(len(legend) > 1 for legend in found), section
+
+
+def marks_of(opened: Opened, section: str) -> list[list[dict[str, Any]]]:
+    """What every chart of a section has drawn."""
+    opened.open_all()
+    return [chart.evaluate(MARKS) for chart in opened.page.locator(f"#{section} .chart").all()]
+
+
+def near(value: float, due: float) -> bool:
+    """To a thousandth of what is there; positions are in pixels with fractions."""
+    return abs(value - due) <= 1e-3 * max(abs(due), 1e-9)
+
+
+def test_points_and_intervals_stand_where_the_file_says(opened: Opened, runs: list[Path]) -> None:
+    rows = {f"{row.backend} {row.mode}": row for row in read_rows(runs[0], Throughput)}
+    (chart,) = marks_of(opened, "r1-throughput")
+    points = [mark for mark in chart if mark["kind"] == "symbol"]
+    rules = [mark for mark in chart if mark["kind"] == "rule"]
+    assert len(points) == len(rules) == len(rows)
+    for mark in points:
+        assert near(mark["x"], rows[mark["datum"]["label"]].images_per_s)
+        assert not mark["hollow"]
+    for mark in rules:
+        row = rows[mark["datum"]["label"]]
+        assert near(min(mark["x"], mark["x2"]), row.images_per_s_low)
+        assert near(max(mark["x"], mark["x2"]), row.images_per_s_high)
+
+
+def test_a_case_that_is_not_ok_is_hollow(browser: Browser, tmp_path: Path) -> None:
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:3], rounds=8)
+    rows = read_rows(run, Throughput)
+    write_rows(run, Throughput, [replace(rows[0], status="noisy", reason="others had its CPU"), *rows[1:]])
+    (tmp_path / pages.PAGE).write_text(pages.as_html(report.page_of([folders.read(run)])), encoding="utf-8")
+    one = Opened(browser, tmp_path / pages.PAGE)
+    hollow = [mark["datum"]["label"] for mark in marks_of(one, "r1-throughput")[0] if mark["hollow"]]
+    assert hollow == ["numpy loops"]
+    assert "Hollow points" in one.page.locator("#r1-throughput").inner_text()
+    one.context.close()
+
+
+def test_rounds_are_seconds_over_steps_and_hollow_where_the_control_was_slow(opened: Opened, runs: list[Path]) -> None:
+    rounds = {one.order: one for one in read_rows(runs[0], Round)}
+    charts = marks_of(opened, "r1-noise")
+    assert len(charts) == len(made_up.CASES) + 1
+    for chart in charts:
+        points = [mark for mark in chart if mark["kind"] == "symbol"]
+        assert len(points) == 60
+        for mark in points:
+            one = rounds[mark["datum"]["order"]]
+            assert near(mark["y"], 1e6 * one.seconds / one.steps)
+            assert mark["hollow"] == (one.sweep % 7 == 3)  # those that were made a third slower
+    levels = [mark for chart in charts for mark in chart if mark["kind"] == "rule"]
+    assert len(levels) == len(made_up.CASES)
+
+
+def test_fitted_lines_are_overhead_and_slope(opened: Opened, runs: list[Path]) -> None:
+    (row, *_) = read_rows(runs[2], Overhead)
+    charts = marks_of(opened, "r4-sweeps")
+    lines = [mark for chart in charts for mark in chart if mark["kind"] == "line"]
+    points = [mark for chart in charts for mark in chart if mark["kind"] == "symbol"]
+    assert len(lines) == len(points) == 24
+    for mark in lines:
+        size = mark["datum"]["batch_size"]
+        assert near(mark["x"], size)
+        assert near(mark["y"], row.overhead_us + size * 1e6 / row.images_per_s_limit)
+    measured = {(r.mode, r.batch_size, r.step_us) for r in read_rows(runs[2], Throughput)}
+    for mark in points:
+        mode, size, step = next(one for one in measured if one[2] == mark["datum"]["step_us"])
+        assert (mark["datum"]["mode"], mark["datum"]["batch_size"]) == (mode, size)
+        assert near(mark["y"], step)
+
+
+def test_history_is_drawn_over_the_first_run_and_by_each_runs_control(opened: Opened, runs: list[Path]) -> None:
+    first, later = ({case_of(row).id: row for row in read_rows(run, Throughput)} for run in runs[:2])
+    assert set(first) & set(later)
+    charts = marks_of(opened, "history")
+    numbers = {}
+    for chart in charts:
+        for mark in chart:
+            datum = mark["datum"]
+            numbers[datum["run_id"]] = datum["run"]
+            old = next(row for row in first.values() if row.images_per_s == datum["first_images_per_s"])
+            factor = 1 / old.images_per_s
+            if datum["how"] != "as measured":
+                factor *= old.control_gflops / datum["control_gflops"]
+            if mark["kind"] == "symbol":
+                assert near(mark["y"], datum["images_per_s"] * factor)
+            else:
+                assert near(min(mark["y"], mark["y2"]), datum["images_per_s_low"] * factor)
+                assert near(max(mark["y"], mark["y2"]), datum["images_per_s_high"] * factor)
+    assert (numbers["first"], numbers["later"]) == (1, 3)
+    titles = opened.page.locator("h2").all_inner_texts()
+    assert {"1: first", "3: later"} <= set(titles)
+
+
+def test_bars_are_as_long_as_what_they_stand_for(opened: Opened, runs: list[Path]) -> None:
+    rows = {f"{row.backend} {row.mode}": row for row in read_rows(runs[0], Throughput)}
+    (shares,) = marks_of(opened, "r1-peak")
+    assert len(shares) == len(rows)
+    for mark in shares:
+        assert near(mark["right"], rows[mark["datum"]["label"]].gemm_peak_share)
+    seconds, memory = marks_of(opened, "r1-start")
+    for mark in memory:
+        assert near(mark["right"], rows[mark["datum"]["label"]].peak_rss_mb)
+    for label, row in rows.items():
+        parts = [mark for mark in seconds if mark["datum"]["label"] == label]
+        ends = {mark["datum"]["part"]: mark["right"] for mark in parts}
+        assert near(ends["import"], row.import_s)
+        assert near(ends["build"], row.import_s + row.build_s)
+        assert near(ends["first step"], row.import_s + row.build_s + row.first_step_s)
+
+
+def test_training_and_its_goals_are_those_of_the_curves(opened: Opened, runs: list[Path]) -> None:
+    rows, curves = read_rows(runs[4], Accuracy), read_rows(runs[4], Curve)
+    goals, by_seconds, by_epoch, losses = marks_of(opened, "r6-training")[:4]
+    medians = {(mark["datum"]["label"], mark["datum"]["goal"]): mark["x"] for mark in goals if mark["kind"] == "symbol"}
+    assert len(medians) == len(rows)  # nobody has got to 99 %
+    for row in rows:
+        assert near(medians[f"{row.backend} {row.mode}", "to 98.5 %"], row.seconds_to_985)
+    for chart, over, formula in (
+        (by_seconds, "seconds", lambda one: 1 - one.accuracy),
+        (by_epoch, "epoch", lambda one: 1 - one.accuracy),
+        (losses, "epoch", lambda one: one.train_loss),
+    ):
+        points = [mark for mark in chart if mark["kind"] == "symbol"]
+        assert len(points) == len(curves)
+        looked_up = {(one.case, one.seed, one.epoch): one for one in curves}
+        for mark in points:
+            one = looked_up[mark["datum"]["case"], mark["datum"]["seed"], mark["datum"]["epoch"]]
+            assert near(mark["x"], getattr(one, over))
+            assert near(mark["y"], formula(one))
+
+
+def test_errors_stand_at_their_share_of_the_tolerance(opened: Opened, runs: list[Path]) -> None:
+    (chart,) = marks_of(opened, "r1-proof")
+    proofs = {(r.backend, r.mode, r.quantity): r.error / r.tolerance for r in read_rows(runs[0], Equivalence)}
+    points = [mark for mark in chart if mark["kind"] == "symbol"]
+    assert len(points) == len(proofs)
+    for mark in points:
+        assert near(mark["x"], proofs[mark["datum"]["backend"], mark["datum"]["mode"], mark["datum"]["quantity"]])
 
 
 def column(table: Locator, index: int) -> list[str]:

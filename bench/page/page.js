@@ -1,18 +1,21 @@
 // Draws the charts, sorts and filters the tables, and hands out the files. Nothing here leaves the page.
 const { specs, config } = JSON.parse(document.getElementById("charts").textContent);
 
-// One after the other, so that the page answers meanwhile. What is folded away has no width yet: it is drawn when opened.
+// One after the other, so that the page answers meanwhile: first what is open, then what is folded away, which some
+// browsers give no width before it is opened.
 async function draw(place) {
   if (place.dataset.drawn || !place.clientWidth) return;
   place.dataset.drawn = "begun";
   const spec = { ...specs[place.dataset.chart], description: place.dataset.said };
   const options = { actions: false, renderer: "svg", config, loader: { load: () => Promise.reject(new Error("no network")) } };
-  await vegaEmbed(place, spec, options);
+  place.view = (await vegaEmbed(place, spec, options)).view;
   place.dataset.drawn = "done";
 }
 
 async function drawAll() {
-  for (const place of document.querySelectorAll(".chart")) {
+  const places = [...document.querySelectorAll(".chart")];
+  const folded = (place) => Boolean(place.closest("details:not([open])"));
+  for (const place of places.sort((a, b) => folded(a) - folded(b))) {
     await draw(place);
     await new Promise((resume) => setTimeout(resume));
   }
@@ -81,5 +84,5 @@ for (const folded of document.querySelectorAll("details")) folded.addEventListen
 window.addEventListener("beforeprint", () => {
   for (const folded of document.querySelectorAll("details")) folded.open = true;
 });
-document.getElementById("without-script").remove();
+document.getElementById("without-script")?.remove();
 drawAll();
