@@ -181,7 +181,7 @@ def peak_share(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
         x=alt.X(
             "gemm_peak_share:Q",
             title="share of peak",
-            axis=alt.Axis(format=".0%"),
+            axis=alt.Axis(format="~%"),
         ),
         color=backend_colour([row.backend for row in there]),
         tooltip=tips(("label:N", "case", ""), ("gemm_peak_share:Q", "share", ".1%")),
@@ -358,11 +358,12 @@ def equivalence(rows: Sequence[Equivalence]) -> Chart:
     return sized(alt.LayerChart(layer=[bound, points]), len(order))
 
 
-def ratios(rows: Sequence[Verdict]) -> Chart:
+def ratios(rows: Sequence[Verdict], labels: Mapping[str, str]) -> Chart:
     """A gate's or comparison's head over its base, with intervals; 1 is no change."""
     there = [row for row in rows if row.ratio is not None]
-    base = alt.Chart(data(cells(row, "case", "ratio", "ratio_low", "ratio_high", "verdict") for row in there))
-    order = alt.Y("case:N", title=None, sort=[row.case for row in there], axis=alt.Axis(ticks=False, domain=False))
+    columns = ("case", "ratio", "ratio_low", "ratio_high", "verdict")
+    base = alt.Chart(data(cells(row, *columns, label=labels[row.case]) for row in there))
+    order = label_axis([labels[row.case] for row in there])
     x = alt.X("ratio:Q", title="step of the head / step of the base", scale=alt.Scale(zero=False))
     one = alt.Chart(data([{"ratio": 1}])).mark_rule(strokeWidth=1.5, aria=False).encode(x=x)
     only = alt.value("var(--tone0)")

@@ -71,8 +71,9 @@ def inspect(
     at = inspection.untrained(variant or "lenet5") if weights is None else checkpoints.load(weights)
     if weights is not None and variant not in (None, at.variant.name):
         raise UsageError(f"--variant {variant}: the weights of {weights} are of {at.variant.name}; leave it out")
-    if backend is None and (mode or python):
-        raise UsageError(f"--{'mode' if mode else 'python'} has no effect without --backend")
+    if backend is None and (mode or python or device != "cpu"):
+        told = "mode" if mode else "python" if python else "device"
+        raise UsageError(f"--{told} has no effect without --backend: the reference works in NumPy")
     trained_on, normalisation = inspection.data_of(at)
     name = data or trained_on
     images = train.load_images(name, at.variant.name, normalisation, data_dir, DownloadBar)

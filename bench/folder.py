@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,9 +76,13 @@ def read(path: Path) -> Folder:
         except ResultsError as error:
             tables.pop(kind, None)
             problems.append(f"{error}; it is left out")
+    empty = [
+        FILES[kind] for kind in (Throughput, Round, Process, Accuracy, Curve) if kind in tables and not tables[kind]
+    ]
+    problems += [f"{path / name}: has no rows" for name in empty]
     if not any(tables.values()):
         reason = problems[0] if problems else f"{path}: holds none of {', '.join(sorted(FILES.values()))}"
-        begun = "; go on with --resume" if (path / REQUEST_FILE).exists() and not problems else ""
+        begun = "; go on with --resume" if (path / REQUEST_FILE).exists() and len(problems) == len(empty) else ""
         raise ResultsError(f"{reason}: nothing to report{begun}")
     machine, problem = read_machine(path / MACHINE_FILE)
     problems += [problem] if problem and any(kind in tables for kind in WHOLE) else []
@@ -100,7 +105,9 @@ def read_machine(path: Path) -> tuple[dict[str, Any], str]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         return {}, f"{path}: cannot be read ({getattr(error, 'strerror', None) or printable(str(error))})"
-    return (found, "") if isinstance(found, dict) else ({}, f"{path}: does not describe a machine")
+    if not isinstance(found, dict):
+        return {}, f"{path}: does not describe a machine"
+    return {name: printable(value) if isinstance(value, str) else value for name, value in found.items()}, ""
 
 
 def unmeasured(path: Path, tables: Mapping[type[Any], Sequence[Any]]) -> list[str]:
@@ -128,5 +135,5 @@ def refuse_unreal(path: Path, kind: type[Any], rows: Sequence[Any]) -> None:
             seen.add(case_of(row).id)
     if kind is Overhead:
         for row in rows:
-            if not all(size.isdigit() for size in row.batch_sizes.split()):
+            if not all(re.fullmatch("[0-9]{1,9}", size) for size in row.batch_sizes.split()):
                 raise ResultsError(f"{path}: batch sizes cannot be {row.batch_sizes!r}")

@@ -442,8 +442,10 @@ def layers(rows: Sequence[Row]) -> Grid:
     return grid
 
 
-def history(found: Mapping[str, Sequence[tuple[int, Throughput]]], labels: Mapping[str, str]) -> Grid:
-    """Each case in each run that has timed it, by the run's number, and the speed of the control beside it."""
+def history(
+    found: Mapping[str, Sequence[tuple[int, Throughput]]], labels: Mapping[str, str], names: Mapping[int, str]
+) -> Grid:
+    """Each case in each run that has timed it, by the run's number and name, and the speed of the control beside it."""
     numbers = ["images/s", "95 % interval", "over the first", "control GFLOP/s", "over the first, by the control"]
     heads = headings(["case", "run"], numbers, ["version", "status"])
     grid = Grid("Each case over its runs", heads, names=2)
@@ -453,7 +455,7 @@ def history(found: Mapping[str, Sequence[tuple[int, Throughput]]], labels: Mappi
             grid.rows.append(
                 [
                     (labels[case],),
-                    (f"{number}: {row.run_id}",),
+                    (names[number],),
                     (Number(row, "images_per_s"),),
                     span(row, "images_per_s_low", "images_per_s_high"),
                     (over(row.images_per_s, first.images_per_s),),

@@ -80,7 +80,11 @@ def choose(word: str, images: Images, name: str) -> Chosen:
 def by_reference(at: Checkpoint, images: np.ndarray) -> dict[str, np.ndarray]:
     """Every stage's values (M, ...) in float64, for (M, 1, S, S) images."""
     weights = {name: value.astype(np.float64) for name, value in at.weights.items()}
-    return forward(at.variant, weights, images.astype(np.float64))
+    with np.errstate(all="ignore"):
+        stages = forward(at.variant, weights, images.astype(np.float64))
+    if not all(np.isfinite(values).all() for values in stages.values()):
+        raise UsageError("these weights give values that are no numbers: there is nothing to draw")
+    return stages
 
 
 @dataclass(frozen=True)
@@ -142,22 +146,33 @@ def answer(at: Checkpoint, stages: Mapping[str, np.ndarray], number: int) -> str
     return f"most like a {first} ({values[first]:.2f}), then a {second} ({values[second]:.2f})"
 
 
-def of_folder(folder: Path) -> tuple[list[Picture], str]:
-    """The pictures of the first weights that a training run kept, and what they are of; nothing where there are none.
+def of_folder(folder: Path) -> tuple[list[Picture], list[str]]:
+    """The pictures of the first weights that a training run kept and that can be read, and lines on what they are of.
 
-    Activations only where the data set lies at hand: a page downloads nothing. Raises CheckpointError.
+    Nothing where none were kept. Activations only where the data set lies at hand: a page downloads nothing.
     """
     kept = sorted(folder.glob("weights/*/best.npz"))
-    if not kept:
-        return [], ""
-    at = checkpoints.load(kept[0])
+    told = []
+    for path in kept:
+        try:
+            at = checkpoints.load(path)
+        except UsageError as error:
+            told.append(f"Left out: {error}.")
+            continue
+        told.append(f"Weights: {path.relative_to(folder)}, one of {len(kept)}; the command inspect draws the others.")
+        try:
+            chosen = at_hand(at)
+            return drawn(at, chosen, by_reference(at, np.stack([one.image for one in chosen]))), told
+        except UsageError as error:
+            told.append(f"There are no activations: {error}.")
+            return drawn(at, [], {}), told
+    return [], told
+
+
+def at_hand(at: Checkpoint) -> list[Chosen]:
+    """The usual images of the data set that weights were trained on. Raises UsageError where it is not here."""
     name, normalisation = data_of(at)
-    told = (
-        f"Weights: {kept[0].relative_to(folder)}, the first by name of {len(kept)}; the command inspect draws any, "
-        "and asks any framework."
-    )
     if not data.at_hand(name):
-        return drawn(at, [], {}), f"{told} For activations, set {data.DATA_DIR_VARIABLE} to where {name} is."
+        raise UsageError(f"set {data.DATA_DIR_VARIABLE} to where {name} is")
     images = train.load_images(name, at.variant.name, normalisation, None)
-    chosen = [choose(word, images, name) for word in USUAL]
-    return drawn(at, chosen, by_reference(at, np.stack([one.image for one in chosen]))), told
+    return [choose(word, images, name) for word in USUAL]

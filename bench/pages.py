@@ -7,7 +7,6 @@ A page is a list of articles, one per run, each a list of sections; a section ho
 from __future__ import annotations
 
 import functools
-import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import vl_convert
 from bench import charts, grids
 from bench.grids import Grid, Link, Number, Word
 from bench.pictures import Picture
-from bench.tables import markdown_table
+from bench.tables import markdown_table, marked
 
 PAGE, MARKDOWN, INSPECTION = "report.html", "report.md", "inspect.html"
 TEMPLATES = Path(__file__).parent / "page"
@@ -193,23 +192,21 @@ def in_script(value: Any) -> markupsafe.Markup:
 
 def as_markdown(page: Page) -> str:
     """The page's tables for a pull request; the list of pairs only where it is short."""
-    text = [f"# {page.title}", *(f"- **{html.escape(problem, quote=False)}**" for problem in page.problems)]
+    text = [f"# {marked(page.title)}", *(f"- **{marked(problem)}**" for problem in page.problems)]
     for one in page.articles:
-        text.append(f"## {one.title}")
-        text += [f"- **{html.escape(problem, quote=False)}**" for problem in one.problems]
+        text.append(f"## {marked(one.title)}")
+        text += [f"- **{marked(problem)}**" for problem in one.problems]
         for section in one.sections:
             tables = [part for part in section.parts if isinstance(part, (Table, Facts, Command))]
             if tables:
                 text.append(f"### {section.title}")
             for part in tables:
                 if isinstance(part, Command):
-                    text.append(f"This repeats the run: `{part.text}`")
+                    text.append(f"This repeats the run:\n\n```\n{part.text}\n```")
                 elif isinstance(part, Facts):
-                    text.append(
-                        "\n".join(f"- {name}: {html.escape(said, quote=False)}" for name, said in part.items.items())
-                    )
+                    text.append("\n".join(f"- {name}: {marked(said)}" for name, said in part.items.items()))
                 elif part.folded and len(part.grid.rows) > MOST_PAIRS_IN_MARKDOWN:
-                    text.append(f"{part.grid.title}: {len(part.grid.rows)} rows, on the page and in its CSV.")
+                    text.append(f"{marked(part.grid.title)}: {len(part.grid.rows)} rows, on the page and in its CSV.")
                 elif part.grid.rows:
-                    text += [f"**{html.escape(part.grid.title, quote=False)}**", markdown_table(part.grid)]
+                    text += [f"**{marked(part.grid.title)}**", markdown_table(part.grid)]
     return "\n\n".join(text) + "\n"

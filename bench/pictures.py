@@ -99,10 +99,10 @@ def activations(variant: Variant, stages: Mapping[str, np.ndarray], name: str, t
             continue  # the maps before it, in a row
         if stage == variant.layers[-1].name:
             rows.append(bars(variant, values))
-        elif values.ndim == 3:
+        elif values.ndim == 3 and values.shape[1] > 1:
             rows.append(maps(stage, values))
         else:
-            rows.append(strip(stage, values))
+            rows.append(strip(stage, values.ravel()))
     said = (
         f"Stages {', '.join(stage for stage in stage_shapes(variant) if stage != 'flatten')} for {title}; "
         f"the answer is {int(np.argmax(stages[variant.layers[-1].name]))}"
@@ -174,7 +174,8 @@ def receptive_fields(variant: Variant, image: np.ndarray) -> Picture:
     everything = {"left": 0, "top": 0, "right": variant.input_size, "bottom": variant.input_size}
     size = variant.input_size
     charts.append(over_image(pixels, size, everything, f"dense: all {size}x{size}"))
-    said = f"Side of what the middle unit of each stage sees, in pixels: {', '.join(told)}; dense layers see everything"
+    sides = f"Side of what the middle unit of each stage sees, in pixels: {', '.join(told)}; " if told else ""
+    said = f"{sides}dense layers see everything"
     chart = alt.concat(*charts, columns=4, spacing=16)
     return Picture("receptive-fields", "Receptive fields, drawn over the input", said, png(chart))
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import gzip
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from bench import charts, grids, inspection
-from bench.cases import UsageError
 from bench.control import BACKEND as CONTROL
 from bench.estimates import TOO_CLOSE, by_case, calm_sweeps, in_sweeps, usable_rounds
 from bench.folder import MACHINE_FILE, Folder
@@ -132,7 +132,7 @@ def facts_of(folder: Folder) -> dict[str, str]:
         value = folder.machine.get(name)
         if isinstance(value, list):
             value = " ".join(map(str, value))
-        if name == "memory_bytes" and isinstance(value, int):
+        if name == "memory_bytes" and isinstance(value, int) and 0 < value < 2**60:
             value = f"{value / 2**30:.1f} GiB"
         if value not in (None, ""):
             facts[words] = str(value)
@@ -152,18 +152,24 @@ def counted(words: Iterable[str]) -> dict[str, int]:
 
 
 def repeating(folder: Folder) -> str:
-    """The command that repeats a run, with its seed and its commit; empty where the folder does not say."""
+    """The command that repeats a run, with its seed and its commit; empty where the folder does not say.
+
+    Its words are quoted anew: whoever copies them runs lenet-bench and nothing else.
+    """
     command, seed = folder.machine.get("command"), folder.machine.get("seed")
-    found = re.fullmatch(r"lenet-bench (\w+) ?(.*)", command, re.DOTALL) if isinstance(command, str) else None
-    if not found:
+    try:
+        said = shlex.split(command) if isinstance(command, str) else []
+    except ValueError:
         return ""
-    session = {"run": "bench"}.get(found[1], found[1])
-    told = f"nox -s {session} -- {found[2]}".removesuffix(" -- ")
-    if isinstance(seed, int) and "--seed" not in told:
-        told += f"{'' if ' -- ' in told else ' --'} --seed {seed}"
+    if len(said) < 2 or said[0] != "lenet-bench" or not re.fullmatch("[a-z]+", said[1]):
+        return ""
+    verb, words = said[1], said[2:]
+    if isinstance(seed, int) and not any(word.split("=")[0] == "--seed" for word in words):
+        words += ["--seed", str(seed)]
+    told = " ".join(["nox", "-s", {"run": "bench"}.get(verb, verb), *(["--", shlex.join(words)] if words else [])])
     rows: Sequence[Throughput | Accuracy] = [*folder.rows(Throughput), *folder.rows(Accuracy)]
-    commit = rows[0].commit if rows else folder.machine.get("commit")
-    return f"git checkout {commit} && {told}" if commit else told
+    commit = str(rows[0].commit if rows else folder.machine.get("commit"))
+    return f"git checkout {commit} && {told}" if re.fullmatch("[0-9a-f]{4,40}", commit) else told
 
 
 def kinds_of(rows: Sequence[Throughput]) -> dict[str, list[Throughput]]:
@@ -462,7 +468,7 @@ def verdicts(folder: Folder) -> Section | None:
     )
     drawn: list[Part] = []
     if any(row.ratio is not None for row in rows):
-        drawn = [Figure("Head over base", said, charts.ratios(rows))]
+        drawn = [Figure("Head over base", said, charts.ratios(rows, without_common_end([row.case for row in rows])))]
     return Section("verdicts", "Verdicts", [Prose(how), *drawn, Table(grids.verdicts(rows))])
 
 
@@ -534,11 +540,8 @@ def training(folder: Folder) -> Section | None:
 
 def learned(folder: Folder) -> Section | None:
     """What the weights that a training run kept look like."""
-    try:
-        pictures, told = inspection.of_folder(folder.path)
-    except UsageError as error:
-        return Section("learned", "What it has learned", [Prose(f"{error}: there are no pictures of it.")])
-    return Section("learned", "What it has learned", [Prose(told), *pictures]) if pictures else None
+    pictures, told = inspection.of_folder(folder.path)
+    return Section("learned", "What it has learned", [*map(Prose, told), *pictures]) if told else None
 
 
 SEEDS = (
@@ -592,7 +595,8 @@ def history(folders: Sequence[Folder]) -> Section | None:
     )
     notes = [Prose(line) for line in other_settings([folder for folder in folders if folder.rows(Throughput)])]
     gallery = Gallery("Each case over its runs", figures)
-    return Section("history", "History", [Prose(how), *notes, gallery, Table(grids.history(found, labels))])
+    names = {number: f"{number}: {folder.path.resolve().name}" for number, folder in enumerate(folders, start=1)}
+    return Section("history", "History", [Prose(how), *notes, gallery, Table(grids.history(found, labels, names))])
 
 
 def other_settings(folders: Sequence[Folder]) -> list[str]:
@@ -608,12 +612,13 @@ def other_settings(folders: Sequence[Folder]) -> list[str]:
 
 
 def downloads(folder: Folder) -> list[Download]:
-    """Every table of the run as it lies there, to the byte."""
+    """Every table of the run as it lies there, to the byte; what cannot be read is named among the problems."""
     found = []
     for name in (*FILES.values(), MACHINE_FILE):
-        path = folder.path / name
-        if path.is_file():
-            content = path.read_bytes()
-            packed = base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
-            found.append(Download(name, len(content), packed if len(packed) <= LARGEST_DOWNLOAD else ""))
+        try:
+            content = (folder.path / name).read_bytes()
+        except OSError:
+            continue
+        packed = base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
+        found.append(Download(name, len(content), packed if len(packed) <= LARGEST_DOWNLOAD else ""))
     return found

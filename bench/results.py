@@ -433,7 +433,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Delete what was being written when a run was killed, and never got its name."""
     for path in folder.rglob(".*"):
-        if path.is_file() and re.fullmatch(r"\..+\.(csv|json|npz)\.\w{8}", path.name):
+        if path.is_file() and re.fullmatch(r"\..+\.(csv|json|npz|html|md|png)\.\w{8}", path.name):
             path.unlink()
 
 

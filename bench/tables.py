@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 
 from rich.table import Table
 from rich.text import Text
@@ -49,5 +50,6 @@ def markdown_table(grid: Grid) -> str:
 
 
 def marked(text: str) -> str:
-    """Text that neither ends a table's cell nor begins a tag."""
-    return html.escape(text, quote=False).replace("|", "/").replace("\n", " ")
+    """Text as it is: it neither ends a table's cell nor begins a tag, a link or code."""
+    plain = re.sub(r"([\\`\[\]*])", r"\\\1", html.escape(text, quote=False))
+    return plain.replace("|", "&#124;").replace("\n", " ")

@@ -166,6 +166,7 @@ def test_untrained_weights_need_no_file_and_no_framework(tmp_path: Path) -> None
         ["--python", f"torch={sys.executable}"],
         ["--data", "mnist", "--data-dir", "nowhere"],
         ["--device", "tpu", "--backend", "numpy"],
+        ["--device", "cuda"],
         ["--output", "README.md"],
     ],
 )
@@ -179,17 +180,30 @@ def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path: Path, arguments: l
 def test_the_page_of_a_training_shows_what_it_learned_and_downloads_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert inspection.of_folder(tmp_path) == ([], "")
-    (tmp_path / "weights" / "case").mkdir(parents=True)
+    assert inspection.of_folder(tmp_path) == ([], [])
+    place, other = (tmp_path / "weights" / name / "best.npz" for name in ("case", "other"))
+    for path in (place, other):
+        path.parent.mkdir(parents=True)
     about = {"variant": "lenet5", "course": {"data": "mnist", "normalisation": "unit"}}
     at = Checkpoint(initial_weights(VARIANTS["lenet5"]), about)
-    checkpoints.save(tmp_path / "weights" / "case" / "best.npz", at)
+    checkpoints.save(place, at)
     monkeypatch.setenv("LENET_BENCH_DATA", str(tmp_path / "nowhere"))
     found, told = inspection.of_folder(tmp_path)
     assert [picture.name for picture in found] == ["filters-conv1", "filters-conv2"]
-    assert "LENET_BENCH_DATA" in told
-    checkpoints.save(
-        tmp_path / "weights" / "case" / "best.npz", Checkpoint(at.weights, {"variant": "lenet5", "course": {}})
-    )
-    names = [picture.name for picture in inspection.of_folder(tmp_path)[0]]
-    assert names[2:] == ["receptive-fields", "activations-7", "activations-3", "activations-noise"]
+    assert "LENET_BENCH_DATA" in told[-1]
+    here = Checkpoint(at.weights, {"variant": "lenet5", "course": {}})
+    for path, damage in ((place, other), (other, place)):
+        checkpoints.save(path, here)
+        damage.write_bytes(b"PK no more")
+        found, told = inspection.of_folder(tmp_path)
+        names = [picture.name for picture in found]
+        assert names[2:] == ["receptive-fields", "activations-7", "activations-3", "activations-noise"]
+    assert "Left out" in told[0]
+
+
+def test_weights_that_make_no_numbers_are_one_line(tmp_path: Path) -> None:
+    huge = {name: np.full(value.shape, 1e300) for name, value in initial_weights(VARIANTS["modern"]).items()}
+    checkpoints.save(tmp_path / "w.npz", Checkpoint(huge, {"variant": "modern"}))
+    done = lenet_bench("inspect", "w.npz", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "no numbers" in done.stderr

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import gzip
 import json
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -19,7 +20,8 @@ import pytest
 from bench import folder as folders
 from bench import pages, report
 from bench.cases import Case
-from bench.results import FILES, Comparison, ResultsError, Throughput, read_rows, write_rows
+from bench.results import FILES, Comparison, Equivalence, ResultsError, Throughput, read_rows, write_rows
+from bench.verify import equivalence_rows
 from tests import made_up
 from tests.test_command_line import lenet_bench
 
@@ -119,7 +121,7 @@ def values_in(spec: Any) -> list[list[dict[str, Any]]]:
     return own + [found for key, one in spec.items() if key not in ("data", "datasets") for found in values_in(one)]
 
 
-ADDED = {"label", "calm", "how", "run", "first_images_per_s", "first_control_gflops"}
+ADDED = {"label", "goal", "counts", "how", "run", "first_images_per_s", "first_control_gflops"}
 CONSTANT = ({"share": 1}, {"ratio": 1})  # lines that a chart draws at 1
 
 
@@ -174,7 +176,7 @@ def test_a_number_that_is_not_the_files_would_be_seen(tmp_path: Path) -> None:
     write_rows(run, Throughput, [*rows[:2], replace(rows[2], images_per_s=rows[2].images_per_s * 1.01), *rows[3:]])
     (wrong,) = wrong_numbers(text, [run])
     assert wrong.startswith("1 throughput.csv 4 images_per_s:")
-    assert {row["label"] for row in strays(text, [run])} == {"numpy space_to_depth"}
+    assert {row.get("label") for row in strays(text, [run])} == {"numpy space_to_depth"}
 
 
 @pytest.mark.parametrize(
@@ -215,10 +217,10 @@ def test_history_divides_each_case_by_the_control_of_its_own_run(page: str, runs
     for old, new in zip(first, later):
         assert old.images_per_s and new.images_per_s
         rows = {row[1]: row for name, own in found.items() for row in own if f"{old.backend} {old.mode} " in f"{name} "}
+        assert rounds_to(new.images_per_s / old.images_per_s, rows["2: later"][4])
         expected = (new.images_per_s / 98.25) / (old.images_per_s / 105.5)
-        assert rounds_to(expected, rows["later"][6])
-        assert rounds_to(new.images_per_s / 98.25, rows["later"][5])
-        assert rows["first"][6] == "1.000"
+        assert rounds_to(expected, rows["2: later"][6])
+        assert rows["1: first"][6] == "1.000"
 
 
 def test_every_file_can_be_taken_from_the_page_to_the_byte(page: str, runs: list[Path]) -> None:
@@ -239,7 +241,7 @@ def test_the_markdown_has_the_cells_of_the_tables(runs: list[Path]) -> None:
             continue
         for row in grid.rows:
             assert f"| {' | '.join(''.join(map(str, cell)).replace(chr(10), ' ') for cell in row)} |" in text
-    assert "nox -s bench -- --data mnist --seed 0" in text
+    assert "nox -s bench -- --data mnist --seed 0\n" in text
 
 
 def test_a_page_of_thirty_cases_stays_under_three_megabytes(tmp_path: Path) -> None:
@@ -324,6 +326,72 @@ def test_a_cell_that_no_run_can_have_written_leaves_its_file_out(
 def test_cells_that_no_axis_can_show_do_not_spoil_the_page(tmp_path: Path) -> None:
     page_of(made_up.write_run(tmp_path / "run", images_per_s=float("inf"), control_gflops=0.0, gemm_peak_share=0.0))
     page_of(made_up.write_run(tmp_path / "gone", images_per_s=None, step_us=None, import_s=None, gemm_peak_share=None))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"cpu": "\ud800", "memory_bytes": 10**400, "cpus": [[1]], "seed": "1", "gpu": None},
+        {"command": "lenet-bench run --data 'half", "os": {"a": 1}},
+        {"command": ["lenet-bench"], "memory_bytes": -1},
+        {"command": "lenet-bench"},
+    ],
+)
+def test_a_machine_that_cannot_be_does_not_stop_the_page(tmp_path: Path, about: dict[str, Any]) -> None:
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:2])
+    (run / "machine.json").write_text(json.dumps(about))
+    page_of(run).encode()
+
+
+def test_words_that_are_copied_run_lenet_bench_and_nothing_else(tmp_path: Path) -> None:
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:2])
+    machine = {"command": "lenet-bench run ; rm -rf ~ `x` $(y) --python 'torch=/a b/c'", "seed": 3}
+    (run / "machine.json").write_text(json.dumps(machine))
+    told = report.repeating(folders.read(run))
+    assert told == "git checkout c0ffee && nox -s bench -- ';' rm -rf '~' '`x`' '$(y)' --python 'torch=/a b/c' --seed 3"
+    hostile = made_up.write_run(tmp_path / "hostile", made_up.CASES[:2], commit="$(x)")
+    assert report.repeating(folders.read(hostile)) == "nox -s bench -- --data mnist --seed 0"
+
+
+def test_markdown_takes_words_as_they_are(tmp_path: Path) -> None:
+    evil = "<b> [a](javascript:x) ![i](http://x) `c` | *d*"
+    run = made_up.write_run(tmp_path / evil.replace("/", ""), made_up.CASES[:2], status="failed", reason=evil)
+    text = pages.as_markdown(report.page_of([folders.read(run)]))
+    for raw in ("<b>", "[a](", "`c`", " *d*"):
+        assert raw not in text
+    assert "&#124;" in text
+
+
+def test_a_file_that_may_not_be_read_is_named_and_left_out(tmp_path: Path) -> None:
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:2])
+    (run / "shapes.csv").unlink()
+    (run / "shapes.csv").mkdir()
+    assert any("shapes.csv" in problem for problem in folders.read(run).problems)
+    page_of(run)
+
+
+def test_files_without_rows_are_named(tmp_path: Path) -> None:
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:2])
+    write_rows(run, Throughput, [])
+    assert any("throughput.csv: has no rows" in problem for problem in folders.read(run).problems)
+    assert wrong_numbers(page_of(run), [run]) == []
+
+
+def test_odd_but_readable_rows_make_a_page(tmp_path: Path) -> None:
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:3])
+    rows = read_rows(run, Throughput)
+    write_rows(run, Throughput, [replace(rows[0], mode=""), replace(rows[1], backend="", version=""), rows[2]])
+    page_of(run)
+
+
+def test_a_failed_proof_is_drawn_even_where_its_error_is_no_number(tmp_path: Path) -> None:
+    found = {"quantity": "stage conv1", "steps": 0, "error": math.nan, "tolerance": 1e-5, "worst": ""}
+    (row,) = equivalence_rows(made_up.CASES[0], "1", [found])
+    assert (row.error, row.verdict) == (math.inf, "mismatch")
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:1])
+    write_rows(run, Equivalence, [row])
+    (drawn,) = [spec for spec in charts_of(page_of(run)) if "error / tolerance" in json.dumps(spec)]
+    assert [one for rows in values_in(drawn) for one in rows if one.get("quantity") == "stage conv1"]
 
 
 def test_a_folder_with_nothing_to_show_is_one_clear_line(tmp_path: Path) -> None:
