@@ -170,6 +170,7 @@ def show(run: runs.Run, rows: list[Throughput]) -> None:
     disturbed = run.disturbed_passes()
     passes = f"{len(run.passes())} passes, {len(disturbed)} of them disturbed"
     say(f"data {run.request.data}, seed {run.request.seed}, {passes}, run folder {run.folder}")
+    say(f"a page of it: nox -s report -- {run.folder}")
 
 
 @app.command()

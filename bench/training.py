@@ -230,27 +230,28 @@ def follow(path: Path, tell: Callable[[dict[str, Any]], None]) -> None:
     tell({"says": "ended"})
 
 
-def predict(path: Path, tell: Callable[[dict[str, Any]], None]) -> None:
-    """The logits of the test images, into the folder, by the weights of a checkpoint."""
-    order = json.loads(path.read_text(encoding="utf-8"))
+def restored(order: dict[str, Any]) -> tuple[Any, Variant, Trainer]:
+    """The backend's module, and a trainer with the weights of a checkpoint."""
     case = Case(**order["case"])
     ground.pin(set(order["cpus"]))
     module = load(case.backend)
     at = checkpoints.load(Path(order["weights"]))
-    trainer = module.build(at.variant, at.weights, case.setup())
-    logits = predicted(trainer, at.variant, np.load(Path(order["data"]) / "test_images.npy", mmap_mode="r"))
-    np.save(Path(order["folder"]) / f"{case.backend}-{case.mode}.npy", logits)
+    return module, at.variant, module.build(at.variant, at.weights, case.setup())
+
+
+def predict(path: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+    """The logits of the test images, into the folder, by the weights of a checkpoint."""
+    order = json.loads(path.read_text(encoding="utf-8"))
+    module, variant, trainer = restored(order)
+    logits = predicted(trainer, variant, np.load(Path(order["data"]) / "test_images.npy", mmap_mode="r"))
+    np.save(Path(order["folder"]) / f"{order['case']['backend']}-{order['case']['mode']}.npy", logits)
     tell({"says": "ended", "version": module.version})
 
 
 def look(path: Path, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Every stage's values for a few images, into the folder, by the weights of a checkpoint."""
+    """Every stage's values for a few images, into a file, by the weights of a checkpoint."""
     order = json.loads(path.read_text(encoding="utf-8"))
-    case = Case(**order["case"])
-    ground.pin(set(order["cpus"]))
-    module = load(case.backend)
-    at = checkpoints.load(Path(order["weights"]))
-    trainer = module.build(at.variant, at.weights, case.setup())
+    module, _, trainer = restored(order)
     images = np.load(order["images"])
     np.savez(order["stages"], **trainer.stages(trainer.put(images[None], np.zeros((1, len(images)), np.int64))))
     tell({"says": "ended", "version": module.version})
