@@ -253,7 +253,8 @@ def look(path: Path, tell: Callable[[dict[str, Any]], None]) -> None:
     order = json.loads(path.read_text(encoding="utf-8"))
     module, _, trainer = restored(order)
     images = np.load(order["images"])
-    np.savez(order["stages"], **trainer.stages(trainer.put(images[None], np.zeros((1, len(images)), np.int64))))
+    stages: Any = trainer.stages(trainer.put(images[None], np.zeros((1, len(images)), np.int64)))
+    np.savez(order["stages"], **stages)
     tell({"says": "ended", "version": module.version})
 
 
