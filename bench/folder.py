@@ -111,7 +111,7 @@ def read_machine(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def unmeasured(path: Path, tables: Mapping[type[Any], Sequence[Any]]) -> list[str]:
-    """A line where the request names cases that have no row, or no round."""
+    """A line where the request names cases that have no row."""
     try:
         request = json.loads((path / REQUEST_FILE).read_text(encoding="utf-8"))["request"]
         asked = len(request["cases"])

@@ -16,6 +16,7 @@ from typing import Any
 
 from bench import charts, grids, inspection
 from bench.control import BACKEND as CONTROL
+from bench.control import control_of
 from bench.estimates import TOO_CLOSE, by_case, calm_sweeps, in_sweeps, usable_rounds
 from bench.folder import MACHINE_FILE, Folder
 from bench.grids import Grid, Link, Word
@@ -73,7 +74,9 @@ def article(number: int, folder: Folder, several: bool) -> Article:
     sections = [replace(section, slug=f"r{number}-{section.slug}") for section in made if section and section.parts]
     linked = [replace(section, parts=[relinked(part, number) for part in section.parts]) for section in sections]
     name = folder.path.resolve().name
-    return Article(number, f"{number}: {name}" if several else name, folder.problems, linked, downloads(folder))
+    title = f"{number}: {name}" if several else name
+    problems = [problem.replace(f"{folder.path}/", "") for problem in folder.problems]  # a page is made to be sent
+    return Article(number, title, problems, linked, downloads(folder))
 
 
 def relinked(part: Part, number: int) -> Part:
@@ -336,11 +339,12 @@ def noise(folder: Folder) -> Section | None:
     rows = {case_of(row).id: row for row in folder.rows(Throughput)}
     labels = grids.labels_of([case_of(row) for row in rows.values()]) if rows else {}
     controls = {name: own for name, own in rounds.items() if name.startswith(f"{CONTROL}-")}
+    first = next((controls.get(control_of(case_of(row)).id) for row in rows.values()), None)
     figures = []
     for case in [*(case for case in rows if case in rounds), *(case for case in rounds if case not in rows)]:
         own, name = rounds[case], labels.get(case, case)
         said = f"{len(own)} rounds of {name}: microseconds per step in the order in which they were measured"
-        counts = {one.order for one in counting(own, case, controls, bool(rows))}
+        counts = {one.order for one in counting(own, control_beside(case, rows.get(case), controls), first)}
         figures.append(Figure(name, said, charts.rounds(own, counts, rows.get(case))))
     how = (
         "Every timed round, in the order of the run; a colour per pass. "
@@ -356,21 +360,31 @@ def noise(folder: Folder) -> Section | None:
     return Section("noise", "Raw rounds", [Prose(how), gallery]) if figures else None
 
 
-def counting(own: Sequence[Round], case: str, controls: Mapping[str, Sequence[Round]], of_run: bool) -> list[Round]:
-    """The rounds that estimates are made from: calm ones, and of a run those of undisturbed passes."""
-    beside = next((rounds for name, rounds in controls.items() if name == case or goes_with(name, case)), None)
+def control_beside(
+    case: str, row: Throughput | None, controls: Mapping[str, Sequence[Round]]
+) -> Sequence[Round] | None:
+    """The rounds of the control that took turns with a case, itself a control or not; a gate's cases have no row."""
+    if case in controls:
+        return controls[case]
+    if row is not None:
+        return controls.get(control_of(case_of(row)).id)
+    return next((rounds for name, rounds in controls.items() if goes_with(name, case)), None)
+
+
+def counting(own: Sequence[Round], beside: Sequence[Round] | None, of_run: Sequence[Round] | None) -> list[Round]:
+    """The rounds that estimates are made from: those of calm sweeps, by the control beside them.
+
+    In a run, those of disturbed passes are left out before, by the control of its first case, `of_run`.
+    """
     if beside is None:
         return list(own)
-    first = next(iter(controls.values()))
-    kept = usable_rounds(own, first) if of_run else own
-    return in_sweeps(kept, calm_sweeps(beside))
+    return in_sweeps(own if of_run is None else usable_rounds(own, of_run), calm_sweeps(beside))
 
 
 def goes_with(control: str, case: str) -> bool:
-    """Whether the control of that name takes turns with the case: same precision where it can, same threads."""
-    *_, precision, _, threads = control.split("-")
-    other = {"float32", "float64"} - {precision}
-    return f"-{threads}-" in f"{case}-" and not any(f"-{one}-" in case for one in other)
+    """Whether the control of that name takes turns with a gate's case: same precision where it can, same threads."""
+    words, known = control.split("-"), {"float32", "float64"}
+    return words[-1] in case.split("-") and not known - set(words) & set(case.split("-"))
 
 
 def pairs(folder: Folder) -> Section | None:

@@ -20,7 +20,7 @@ import pytest
 from bench import folder as folders
 from bench import pages, report
 from bench.cases import Case
-from bench.results import FILES, Comparison, Equivalence, ResultsError, Throughput, read_rows, write_rows
+from bench.results import FILES, Comparison, Equivalence, ResultsError, Round, Throughput, read_rows, write_rows
 from bench.verify import equivalence_rows
 from tests import made_up
 from tests.test_command_line import lenet_bench
@@ -249,6 +249,42 @@ def test_a_page_of_thirty_cases_stays_under_three_megabytes(tmp_path: Path) -> N
     text = page_of(made_up.write_run(tmp_path / "run", batches, passes=5, rounds=60))
     assert len(batches) == 30
     assert len(text.encode()) < 3_000_000
+
+
+def hollow_sweeps(text: str, run: Path, case: str) -> set[str]:
+    """Sweeps of the rounds of one case that the page draws hollow."""
+    sweeps = {line["order"]: line["sweep"] for line in cells(run, "rounds.csv") if line["case"] == case}
+    drawn = [row for spec in charts_of(text) for rows in values_in(spec) for row in rows if "counts" in row]
+    return {sweeps[str(row["order"])] for row in drawn if str(row["order"]) in sweeps and row["counts"] == "no"}
+
+
+def test_a_gates_rounds_are_hollow_where_its_control_was_slow(tmp_path: Path) -> None:
+    run = made_up.write_run(tmp_path / "gate", made_up.CASES[:2])
+    rounds = read_rows(run, Round)
+    sides = [replace(one, case=f"{one.case}-head") if "control" not in one.case else one for one in rounds]
+    write_rows(run, Round, sides)
+    (run / "throughput.csv").unlink()
+    made_up.write_gate(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "verdicts.csv", run)
+    text = page_of(run)
+    for case in dict.fromkeys(one.case for one in sides):
+        assert hollow_sweeps(text, run, case) == {"3", "10", "17"}
+
+
+def test_rounds_of_a_disturbed_pass_are_hollow_and_without_a_control_none_are(tmp_path: Path) -> None:
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:2], passes=4)
+    rounds = read_rows(run, Round)
+    slow = [replace(one, seconds=one.seconds * 1.5) if one.pass_number == 2 else one for one in rounds]
+    write_rows(run, Round, slow)
+    text = page_of(run)
+    case = made_up.CASES[0].id
+    orders = {one.order for one in slow if one.case == case and one.pass_number == 2}
+    drawn = [row for spec in charts_of(text) for rows in values_in(spec) for row in rows if "counts" in row]
+    assert {row["order"] for row in drawn if row["order"] in orders and row["counts"] == "no"} == orders
+    write_rows(run, Round, [one for one in slow if "control" not in one.case])
+    text = page_of(run)
+    assert hollow_sweeps(text, run, case) == set()
+    assert "There is no control among them" in text
 
 
 def test_one_pass_has_no_intervals_and_no_verdicts(tmp_path: Path) -> None:
