@@ -103,6 +103,7 @@ def mode_styles(modes: Sequence[str]) -> dict[str, Any]:
     legend = alt.Legend(title="mode", symbolStrokeWidth=0)
     return {
         "color": alt.Color("mode:N", scale=alt.Scale(domain=names, range=tones(len(names))), legend=legend),
+        "fill": alt.Fill("mode:N", scale=alt.Scale(domain=names, range=tones(len(names))), legend=legend),
         "shape": alt.Shape("mode:N", scale=alt.Scale(domain=names, range=SHAPES), legend=legend),
         "strokeDash": alt.StrokeDash("mode:N", scale=alt.Scale(domain=names, range=DASHES), legend=legend),
     }
@@ -135,10 +136,12 @@ def hollow_unless(test: str) -> Any:
 
 
 def intervals(base: alt.Chart, rows: Sequence[Any], low: str, **encoding: Any) -> list[alt.Chart]:
-    """A thick rule for each interval, where there are any: with one pass there are none."""
-    if all(getattr(row, low) is None for row in rows):
+    """A thick rule for each interval that an axis can show, where there are any: with one pass there are none."""
+    high = f"{low.removesuffix('low')}high"
+    if not any(getattr(row, low) and math.isfinite(getattr(row, high) or math.inf) for row in rows):
         return []
-    return [base.mark_rule(strokeWidth=3, opacity=0.55, aria=False).encode(**encoding)]
+    there = f"isValid(datum.{low}) && datum.{low} != 0 && isValid(datum.{high})"
+    return [base.transform_filter(there).mark_rule(strokeWidth=3, opacity=0.55, aria=False).encode(**encoding)]
 
 
 def throughput(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
@@ -178,11 +181,7 @@ def peak_share(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
     base = alt.Chart(data(cells(row, "backend", "gemm_peak_share", label=labels[case_of(row).id]) for row in there))
     bars = base.mark_bar(height={"band": 0.6}).encode(
         y=label_axis([labels[case_of(row).id] for row in there]),
-        x=alt.X(
-            "gemm_peak_share:Q",
-            title="share of peak",
-            axis=alt.Axis(format="~%"),
-        ),
+        x=alt.X("gemm_peak_share:Q", title="share of peak", axis=alt.Axis(format="~%")),
         color=backend_colour([row.backend for row in there]),
         tooltip=tips(("label:N", "case", ""), ("gemm_peak_share:Q", "share", ".1%")),
     )
@@ -237,22 +236,23 @@ def batch_sizes(rows: Sequence[Throughput], lines: Sequence[Overhead]) -> Chart:
         axis=alt.Axis(values=sizes, format="d"),
     )
     y = alt.Y("step_us:Q", title="µs per step", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s"))
-    columns = ("mode", "batch_size", "step_us", "step_us_low", "step_us_high", "images_per_s")
-    points = (
-        alt.Chart(data(cells(row, *columns) for row in timed))
-        .mark_point(size=50, filled=True, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            color=styles["color"],
-            shape=styles["shape"],
-            tooltip=tips(
-                ("mode:N", "mode", ""),
-                ("batch_size:Q", "batch size", ""),
-                ("step_us:Q", "µs per step", ",.0f"),
-                ("images_per_s:Q", "images/s", ",.0f"),
-            ),
-        )
+    columns = ("mode", "batch_size", "step_us", "step_us_low", "step_us_high", "images_per_s", "status")
+    base = alt.Chart(data(cells(row, *columns) for row in timed))
+    ends = intervals(base, timed, "step_us_low", x=x, y="step_us_low:Q", y2="step_us_high:Q", color=styles["color"])
+    points = base.mark_point(size=50, opacity=1, strokeWidth=1.5).encode(
+        x=x,
+        y=y,
+        color=styles["color"],
+        fill=styles["fill"],
+        fillOpacity=hollow_unless("datum.status == 'ok'"),
+        shape=styles["shape"],
+        tooltip=tips(
+            ("mode:N", "mode", ""),
+            ("batch_size:Q", "batch size", ""),
+            ("step_us:Q", "µs per step", ",.0f"),
+            ("images_per_s:Q", "images/s", ",.0f"),
+            ("status:N", "status", ""),
+        ),
     )
     fitted = [
         cells(line, "mode", "overhead_us", "images_per_s_limit", batch_size=int(size))
@@ -260,7 +260,7 @@ def batch_sizes(rows: Sequence[Throughput], lines: Sequence[Overhead]) -> Chart:
         for size in line.batch_sizes.split()
     ]
     if not fitted:
-        return sized(points, height=300)
+        return sized(alt.LayerChart(layer=[*ends, points]), height=300)
     through = (
         alt.Chart(data(fitted))
         .transform_calculate(fitted_us="datum.overhead_us + datum.batch_size * 1e6 / datum.images_per_s_limit")
@@ -268,14 +268,14 @@ def batch_sizes(rows: Sequence[Throughput], lines: Sequence[Overhead]) -> Chart:
         .mark_line(strokeWidth=1.5, aria=False)
         .encode(x=x, y=alt.Y("fitted_us:Q"), color=styles["color"], strokeDash=styles["strokeDash"])
     )
-    return sized(alt.LayerChart(layer=[through, points]), height=300)
+    return sized(alt.LayerChart(layer=[through, *ends, points]), height=300)
 
 
 def threads(rows: Sequence[Throughput]) -> Chart:
     """One backend's images per second by number of threads."""
     timed = [row for row in rows if row.images_per_s is not None]
     styles = mode_styles([row.mode for row in timed])
-    columns = ("mode", "threads", "images_per_s", "images_per_s_low", "images_per_s_high")
+    columns = ("mode", "threads", "images_per_s", "images_per_s_low", "images_per_s_high", "status")
     base = alt.Chart(data(cells(row, *columns) for row in timed))
     values = sorted({row.threads for row in timed})
     x = alt.X("threads:Q", title="threads", scale=alt.Scale(zero=False), axis=alt.Axis(values=values, format="d"))
@@ -285,12 +285,19 @@ def threads(rows: Sequence[Throughput]) -> Chart:
     )
     span = {"y": "images_per_s_low:Q", "y2": "images_per_s_high:Q"}
     ends = intervals(base, timed, "images_per_s_low", x=x, **span, color=styles["color"])
-    points = base.mark_point(size=60, filled=True, opacity=1).encode(
+    points = base.mark_point(size=60, opacity=1, strokeWidth=1.5).encode(
         x=x,
         y=y,
         color=styles["color"],
+        fill=styles["fill"],
+        fillOpacity=hollow_unless("datum.status == 'ok'"),
         shape=styles["shape"],
-        tooltip=tips(("mode:N", "mode", ""), ("threads:Q", "threads", ""), ("images_per_s:Q", "images/s", ",.0f")),
+        tooltip=tips(
+            ("mode:N", "mode", ""),
+            ("threads:Q", "threads", ""),
+            ("images_per_s:Q", "images/s", ",.0f"),
+            ("status:N", "status", ""),
+        ),
     )
     return sized(alt.LayerChart(layer=[line, *ends, points]), height=260)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,15 @@ WHOLE: dict[type[Any], tuple[type[Any], ...]] = {
     Throughput: (Round, Process, Comparison, Equivalence, Shape),
     Round: (Process,),
     Accuracy: (Curve,),
+}
+
+
+# What is never nought, negative or endless.
+POSITIVE: dict[type[Any], tuple[str, ...]] = {
+    Throughput: ("step_us", "images_per_s", "batch_size", "threads"),
+    Comparison: ("ratio", "total_ratio"),
+    Overhead: ("images_per_s_limit",),
+    Verdict: ("ratio", "total_ratio"),
 }
 
 
@@ -127,6 +137,11 @@ def refuse_unreal(path: Path, kind: type[Any], rows: Sequence[Any]) -> None:
     """Raise ResultsError for what no run can have written, whatever its form."""
     if kind is Round:
         refuse_impossible(path, rows)
+    for column in POSITIVE.get(kind, ()):
+        for row in rows:
+            value = getattr(row, column)
+            if value is not None and not 0 < value < math.inf:
+                raise ResultsError(f"{path}: {column} cannot be {value}")
     if kind is Throughput:
         seen: set[str] = set()
         for row in rows:

@@ -5,6 +5,7 @@ Where there is no Chromium (or Chrome) on the machine, these tests are skipped: 
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import socket
@@ -251,6 +252,22 @@ def test_points_and_intervals_stand_where_the_file_says(opened: Opened, runs: li
         row = rows[mark["datum"]["label"]]
         assert near(min(mark["x"], mark["x2"]), row.images_per_s_low)
         assert near(max(mark["x"], mark["x2"]), row.images_per_s_high)
+
+
+def test_what_no_axis_can_show_says_nothing_on_the_console(browser: Browser, tmp_path: Path) -> None:
+    endless = {"images_per_s_low": 0.0, "images_per_s_high": math.inf, "step_us_low": 0.0, "step_us_high": math.inf}
+    cases = [replace(case, batch_size=size) for case in made_up.CASES[:2] for size in (1, 16, 256)]
+    odd = made_up.write_run(tmp_path / "odd", cases, rounds=8, control_gflops=0.0, gemm_peak_share=0.0, **endless)
+    bare = dict.fromkeys(("step_us", "images_per_s", "import_s", "gemm_peak_share", *endless))
+    none = made_up.write_run(tmp_path / "none", cases, rounds=8, **bare)
+    (tmp_path / pages.PAGE).write_text(
+        pages.as_html(report.page_of([folders.read(odd), folders.read(none)])), encoding="utf-8"
+    )
+    one = Opened(browser, tmp_path / pages.PAGE)
+    one.open_all()
+    assert one.said == []
+    assert one.page.locator(".chart path[d*=NaN], .chart [transform*=NaN]").count() == 0
+    one.context.close()
 
 
 def test_a_case_that_is_not_ok_is_hollow(browser: Browser, tmp_path: Path) -> None:

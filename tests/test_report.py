@@ -342,6 +342,9 @@ def test_a_broken_folder_gives_a_page_that_says_what_is_missing(tmp_path: Path, 
         ("rounds.csv", "seconds", "-1", "cannot be"),
         ("throughput.csv", "batch_size", "many", "batch_size cannot be"),
         ("throughput.csv", "images_per_s", "nan", "images_per_s cannot be"),
+        ("throughput.csv", "images_per_s", "inf", "images_per_s cannot be"),
+        ("throughput.csv", "step_us", "0", "step_us cannot be"),
+        ("comparisons.csv", "ratio", "-1", "ratio cannot be"),
         ("overhead.csv", "batch_sizes", "1 x", "batch sizes cannot be"),
     ],
 )
@@ -360,7 +363,10 @@ def test_a_cell_that_no_run_can_have_written_leaves_its_file_out(
 
 
 def test_cells_that_no_axis_can_show_do_not_spoil_the_page(tmp_path: Path) -> None:
-    page_of(made_up.write_run(tmp_path / "run", images_per_s=float("inf"), control_gflops=0.0, gemm_peak_share=0.0))
+    endless = {"images_per_s_low": 0.0, "images_per_s_high": math.inf, "step_us_low": 0.0, "step_us_high": math.inf}
+    run = made_up.write_run(tmp_path / "run", control_gflops=0.0, gemm_peak_share=0.0, peak_rss_mb=0.0, **endless)
+    assert folders.read(run).problems == []
+    page_of(run)
     page_of(made_up.write_run(tmp_path / "gone", images_per_s=None, step_us=None, import_s=None, gemm_peak_share=None))
 
 
