@@ -106,7 +106,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     (broken / "equivalence.csv").unlink()
     return [
         made_up.write_run(root / "first"),
-        made_up.write_run(root / "later", made_up.CASES[:5], seed=1, utc="2026-11-21T09:30:00+00:00"),
+        made_up.write_run(
+            root / "later", made_up.CASES[:5], seed=1, utc="2026-11-21T09:30:00+00:00", control_gflops=98.25
+        ),
         made_up.write_run(root / "sweep", sweep, passes=2, rounds=8, utc="2026-11-21T09:40:00+00:00"),
         made_up.write_run(root / "threads", threads, passes=2, rounds=8, utc="2026-11-21T09:50:00+00:00"),
         training,

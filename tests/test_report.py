@@ -19,7 +19,7 @@ import pytest
 
 from bench import folder as folders
 from bench import pages, report
-from bench.cases import Case
+from bench.grids import Number
 from bench.results import FILES, Comparison, Equivalence, ResultsError, Round, Throughput, read_rows, write_rows
 from bench.verify import equivalence_rows
 from tests import made_up
@@ -192,6 +192,80 @@ def test_a_number_that_is_not_the_files_would_be_seen(tmp_path: Path) -> None:
 )
 def test_a_number_is_compared_with_what_is_shown(value: float, shown: str, right: bool) -> None:
     assert rounds_to(value, shown) is right
+
+
+MEANT = {
+    ("throughput", "Training throughput"): {
+        "images/s": "images_per_s",
+        "95 % interval": "images_per_s_low images_per_s_high",
+        "µs/step": "step_us",
+        "of peak": "gemm_peak_share",
+        "cores": "effective_cores",
+        "weight error": "weight_error",
+    },
+    ("start", "Start-up and memory"): {
+        "import, s": "import_s",
+        "build, s": "build_s",
+        "first step, s": "first_step_s",
+        "peak MiB": "peak_rss_mb",
+        "page faults per step": "page_faults_per_step",
+    },
+    ("pairs", "Every pair, sweep by sweep"): {
+        "times its images/s": "ratio",
+        "95 % interval": "ratio_high ratio_low",
+        "by total time": "total_ratio",
+        "passes": "passes",
+    },
+    ("sweeps", "step = overhead + batch size / limit"): {
+        "overhead µs": "overhead_us",
+        "limit images/s": "images_per_s_limit",
+        "worst misfit": "worst_misfit",
+    },
+    ("training", "Training: "): {
+        "parameters": "parameters",
+        "rate": "learning_rate",
+        "final accuracy": "final_accuracy",
+        "best": "best_accuracy",
+        "s to 98.5 %": "seconds_to_985",
+        "images/s": "images_per_s",
+        "losses apart": "losses_apart",
+    },
+    ("verdicts", "The head's step beside the base's"): {
+        "step, head / base": "ratio",
+        "95 % interval": "ratio_low ratio_high",
+        "by total time": "total_ratio",
+        "could have seen": "resolves",
+    },
+    ("selfcheck", "Identical code"): {
+        "found": "found",
+        "95 % interval": "found_low found_high",
+        "by total time": "found_total",
+        "pair sd": "pair_sd",
+        "catches 9 in 10": "catches",
+    },
+}
+
+
+def test_every_column_shows_what_its_heading_says(runs: list[Path]) -> None:
+    made = report.page_of([folders.read(run) for run in runs])
+    tables = [
+        (section.slug.split("-")[-1], part.grid)
+        for article in made.articles
+        for section in article.sections
+        for part in section.parts
+        if isinstance(part, pages.Table)
+    ]
+    for (slug, title), columns in MEANT.items():
+        (grid, *_) = [grid for own, grid in tables if own == slug and grid.title.startswith(title)]
+        shown: dict[str, set[str]] = {}
+        for row in grid.rows:
+            for heading, cell in zip(grid.headings, row):
+                named = " ".join(
+                    piece.column for piece in cell if isinstance(piece, Number) and piece.value is not None
+                )
+                shown.setdefault(heading.text, set()).add(named)
+        for heading, column in columns.items():
+            assert column in shown[heading] <= {column, "", "images_per_s_limit_low images_per_s_limit_high"}, heading
 
 
 def test_no_number_stands_in_a_table_of_measurements_without_its_cell(page: str) -> None:
@@ -490,4 +564,3 @@ def test_a_kept_run_makes_a_page(tmp_path: Path) -> None:
         assert wrong_numbers(text, [copy]) == []
         assert strays(text, [copy]) == []
     assert kept
-    assert Case("numpy", "loops").backend in text
