@@ -1,8 +1,8 @@
 """Every chart of the report page, as an Altair chart whose data are cells of the CSV files.
 
 What is drawn and is not in a file (microseconds per step of a round, a fitted line) is worked out by the chart
-itself, in a `transform_calculate` that the reader can see in the page. Colours are CSS variables of the page, so
-that light, dark and print need one chart only; `page/page.css` has them.
+itself, in a `transform_calculate`. Colours are CSS variables of the page, so that light, dark and print need one
+chart only; `page/page.css` has them.
 """
 
 from __future__ import annotations

@@ -115,6 +115,14 @@ class Grid:
             rows=[[row[index] for index in kept] for row in self.rows],
         )
 
+    def without_uniform(self, column: str) -> Grid:
+        """The same, but what is alike in all rows of that column stands in the title."""
+        index = [heading.text for heading in self.headings].index(column)
+        found = {row[index] for row in self.rows}
+        if len(found) != 1:
+            return self
+        return replace(self.without([column]), title=f"{self.title}: {''.join(map(str, *found))}")
+
 
 def headings(words: Sequence[str], numbers: Sequence[str] = (), after: Sequence[str] = ()) -> tuple[Heading, ...]:
     """Columns of words, then columns of numbers, then words again."""
@@ -195,7 +203,7 @@ def start_up(rows: Sequence[Throughput]) -> Grid:
     for row in rows:
         counted = [(Number(row, column, form),) for column, form in zip(columns, forms)]
         grid.rows.append([(named(row),), (row.mode,), (described(row),), *counted])
-    return grid
+    return grid.without_uniform("case")
 
 
 def pairs_matrix(comparisons: Sequence[Comparison], labels: dict[str, str]) -> Grid:
@@ -264,7 +272,7 @@ def overheads(rows: Sequence[Overhead]) -> Grid:
                 (Word("bent: read the points", "noisy") if row.worst_misfit > MOST_MISFIT else "fits",),
             ]
         )
-    return grid
+    return grid.without_uniform("case")
 
 
 def selfchecks(rows: Sequence[SelfCheck]) -> Grid:

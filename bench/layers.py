@@ -141,8 +141,8 @@ def sliding(number: int, step: Step, entering: Row, field: int) -> Row:
         parameters, connections, products = 2 * channels, (area + 1) * channels * positions, 0
     else:
         parameters, connections, products = 0, area * channels * positions, 0
-    lines = "row and column" if left == 1 else "rows and columns"
-    note = f"{room} is no multiple of {step.stride}: the last {left} {lines} are seen by no window" if left else ""
+    lines = "row and column" if left == 1 else f"{left} rows and columns"
+    note = f"{room} is no multiple of {step.stride}: the last {lines} are seen by no window" if left else ""
     if step.kind != "conv" and step.stride < step.kernel:
         note = "; ".join(filter(None, [note, "windows overlap"]))
     return Row(

@@ -6,7 +6,9 @@ A page is a list of articles, one per run, each a list of sections; a section ho
 
 from __future__ import annotations
 
+import base64
 import functools
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -147,7 +149,7 @@ def as_html(page: Page) -> str:
     return environment.get_template("page.html").render(
         page=page,
         articles=markupsafe.Markup(articles),
-        specs=in_script({"specs": specs, "config": charts.CONFIG}),
+        specs=packed(json.dumps({"specs": specs, "config": charts.CONFIG}, allow_nan=False).encode()),
         library=library() if specs else "",
         **read,
     )
@@ -185,9 +187,9 @@ def sort_key(pieces: grids.Cell) -> str:
     return repr(numbers[0]) if numbers and numbers[0] is not None else "".join(map(str, pieces))
 
 
-def in_script(value: Any) -> markupsafe.Markup:
-    """JSON that neither ends a script nor begins a comment in it."""
-    return markupsafe.Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
+def packed(content: bytes) -> str:
+    """Bytes as the page carries them: gzip in base64. `unpack` of its script reads them."""
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
 
 
 def as_markdown(page: Page) -> str:

@@ -21,6 +21,7 @@ from backends.lenet import Conv, Prototypes, Variant, connected, fields, stage_s
 # Side, in pixels of the picture, that a map has about; a value has a whole number of them.
 MAP_SIDE = 84
 MOST_COLUMNS = 16
+STRIP_HEIGHT = 24
 SHARPNESS = 2  # pixels of the PNG per pixel of the page; where it is whole, squares meet without a seam
 DIVERGING, SEQUENTIAL = "blueorange", "viridis"
 
@@ -95,8 +96,6 @@ def activations(variant: Variant, stages: Mapping[str, np.ndarray], name: str, t
     rows: list[Any] = []
     for stage in stage_shapes(variant):
         values = np.asarray(stages[stage], dtype=float)
-        if stage == "flatten":
-            continue  # the maps before it, in a row
         if stage == variant.layers[-1].name:
             rows.append(bars(variant, values))
         elif values.ndim == 3 and values.shape[1] > 1:
@@ -104,7 +103,7 @@ def activations(variant: Variant, stages: Mapping[str, np.ndarray], name: str, t
         else:
             rows.append(strip(stage, values.ravel()))
     said = (
-        f"Stages {', '.join(stage for stage in stage_shapes(variant) if stage != 'flatten')} for {title}; "
+        f"Stages {', '.join(stage_shapes(variant))} for {title}; "
         f"the answer is {int(np.argmax(stages[variant.layers[-1].name]))}"
     )
     chart = alt.vconcat(*rows, spacing=12).resolve_scale(color="independent")
@@ -119,7 +118,8 @@ def maps(stage: str, values: np.ndarray) -> Any:
     chart = heat(cells, values.shape[1], side, colour, stage)
     columns = MOST_COLUMNS // 2
     words = f"{stage}, {'x'.join(map(str, values.shape))}"
-    facet = alt.Facet("map:O", title=words, header=alt.Header(labels=len(values) > 1, titleAnchor="start"))
+    labelled = "datum.value" if len(values) > 1 else "''"
+    facet = alt.Facet("map:O", title=words, header=alt.Header(labelExpr=labelled, titleAnchor="start"))
     return chart.facet(facet=facet, columns=columns, spacing=4)
 
 
@@ -127,16 +127,16 @@ def strip(stage: str, values: np.ndarray) -> Any:
     """The features of a dense stage in a row."""
     cells = [{"row": 0, "column": number, "value": value} for number, value in enumerate(finite(values))]
     colour = scale(SEQUENTIAL, float(values.min()), float(values.max()))
-    width = max(3, 8 * MAP_SIDE // len(values))
+    width = max(1, 8 * MAP_SIDE // len(values))
     return (
-        alt.Chart(alt.InlineData(values=cells), title=alt.Title(f"{stage}, {len(values)}", anchor="start"))
+        alt.Chart(alt.InlineData(values=cells), title=heading(f"{stage}, {len(values)}"))
         .mark_rect(strokeWidth=0)
         .encode(
             x=alt.X("column:O", axis=None),
             y=alt.Y("row:O", axis=None),
-            color=alt.Color("value:Q", title=stage, scale=colour, legend=legend()),
+            color=alt.Color("value:Q", title=stage, scale=colour, legend=legend(STRIP_HEIGHT)),
         )
-        .properties(width=alt.Step(width), height=24)
+        .properties(width=alt.Step(width), height=STRIP_HEIGHT)
     )
 
 
@@ -146,7 +146,7 @@ def bars(variant: Variant, values: np.ndarray) -> Any:
     cells = [{"digit": number, "value": value} for number, value in enumerate(finite(-values if distances else values))]
     title = "squared distance to each digit's prototype: the least" if distances else "logit of each digit: the largest"
     return (
-        alt.Chart(alt.InlineData(values=cells), title=alt.Title(f"{title} is the answer", anchor="start"))
+        alt.Chart(alt.InlineData(values=cells), title=heading(f"{title} is the answer"))
         .mark_bar()
         .encode(
             x=alt.X("digit:O", title="digit", axis=alt.Axis(labelAngle=0)),
@@ -185,7 +185,7 @@ def over_image(pixels: Sequence[Mapping[str, Any]], size: int, frame: Mapping[st
     room = 3
     domain = alt.Scale(domain=[-room, size + room], nice=False)
     flipped = alt.Scale(domain=[size + room, -room], nice=False)
-    base = alt.Chart(alt.InlineData(values=pixels), title=alt.Title(title, anchor="start"))
+    base = alt.Chart(alt.InlineData(values=pixels), title=heading(title))
     picture = (
         base.transform_calculate(right="datum.column + 1", bottom="datum.row + 1")
         .mark_rect(strokeWidth=0)
@@ -243,8 +243,13 @@ def scale(scheme: Any, low: float, high: float) -> alt.Scale:
     return alt.Scale(scheme=scheme, domain=[low, high if high > low else low + 1])
 
 
-def legend() -> alt.Legend:
-    return alt.Legend(orient="right", gradientLength=70, tickCount=3)
+def legend(length: int = 70) -> alt.Legend:
+    return alt.Legend(orient="right", gradientLength=length, tickCount=3 if length > STRIP_HEIGHT else 1)
+
+
+def heading(text: str) -> alt.Title:
+    """A title as those of facets are set."""
+    return alt.Title(text, anchor="start", fontSize=11)
 
 
 def header(field: str, title: str) -> Any:

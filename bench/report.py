@@ -6,8 +6,6 @@ the top of its article.
 
 from __future__ import annotations
 
-import base64
-import gzip
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +18,7 @@ from bench.control import control_of
 from bench.estimates import TOO_CLOSE, by_case, calm_sweeps, in_sweeps, usable_rounds
 from bench.folder import MACHINE_FILE, Folder
 from bench.grids import Grid, Link, Word
-from bench.pages import Article, Command, Download, Facts, Figure, Gallery, Page, Part, Prose, Section, Table
+from bench.pages import Article, Command, Download, Facts, Figure, Gallery, Page, Part, Prose, Section, Table, packed
 from bench.results import (
     FILES,
     Accuracy,
@@ -397,11 +395,17 @@ def pairs(folder: Folder) -> Section | None:
     known = [case_of(cases[name]) for name in names if name in cases]
     labels = {**{name: name for name in names}, **(grids.labels_of(known) if known else {})}
     short = {**labels, **{case.id: f"{case.backend} {case.mode}" for case in known}}
-    counts = ", ".join(f"{count} {word}" for word, count in counted(row.verdict for row in rows).items())
+    decided = [row for row in rows if row.ratio_low is not None]
+    counts = ", ".join(f"{count} {word}" for word, count in counted(row.verdict for row in decided).items())
     how = (
         "How many times the images/s of the other a case reaches: two rounds of one sweep lie next to each other in "
-        "time, so a slow minute of the machine hits both. Where the 95 % interval includes 1, it is too close to call. "
-        f"Of {len(rows)} pairs, the first is: {counts}."
+        "time, so a slow minute of the machine hits both. "
+        + (
+            "Where the 95 % interval includes 1, it is too close to call. "
+            f"Of {len(decided)} pairs, the first is: {counts}."
+            if decided
+            else "With one pass, there are neither intervals nor verdicts."
+        )
     )
     matrices = [
         replace(grids.pairs_matrix(own, short), title=f"images/s of the row / images/s of the column: {words}")
@@ -410,7 +414,7 @@ def pairs(folder: Folder) -> Section | None:
     ]
     folded = len(matrices) > MOST_OPEN
     listed = Table(grids.pairs(rows, labels), folded=bool(matrices) or len(rows) > MOST_PAIRS)
-    close = [row for row in rows if row.verdict == TOO_CLOSE and row.ratio_low is not None]
+    close = [row for row in decided if row.verdict == TOO_CLOSE]
     told = (
         [Table(replace(grids.pairs(close, labels), title="Too close to call"))]
         if close and len(close) < len(rows)
@@ -633,6 +637,6 @@ def downloads(folder: Folder) -> list[Download]:
             content = (folder.path / name).read_bytes()
         except OSError:
             continue
-        packed = base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
-        found.append(Download(name, len(content), packed if len(packed) <= LARGEST_DOWNLOAD else ""))
+        carried = packed(content)
+        found.append(Download(name, len(content), carried if len(carried) <= LARGEST_DOWNLOAD else ""))
     return found

@@ -48,11 +48,11 @@ def test_presets_agree_with_the_network_as_data(name: str) -> None:
 
 
 def test_what_does_not_divide_is_explained() -> None:
-    assert "4 is no multiple of 3: the last 1 row and column are seen by no window" in (
+    assert "4 is no multiple of 3: the last row and column are seen by no window" in (
         calculate(1, 7, parse_stack(["--conv", "2@3s3"]))[-1].note
     )
     assert calculate(1, 11, parse_stack(["--pool", "2"]))[-1].note == (
-        "9 is no multiple of 2: the last 1 row and column are seen by no window"
+        "9 is no multiple of 2: the last row and column are seen by no window"
     )
     assert calculate(1, 28, parse_stack(["--pool=2"]))[-1].note == ""
     assert calculate(1, 7, parse_stack(["--pool", "3s2"]))[-1].note == "windows overlap"

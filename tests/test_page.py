@@ -410,6 +410,29 @@ def test_a_click_sorts_by_value_and_another_the_other_way(opened: Opened) -> Non
     assert (names.get_attribute("aria-sort"), heading.get_attribute("aria-sort")) == ("ascending", None)
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_names_of_rows_stay_in_sight_while_the_rest_is_scrolled(browser: Browser, path: Path, width: int) -> None:
+    one = Opened(browser, path, "light", width)
+    one.page.add_style_tag(content="td { padding-right: 300px !important }")  # wider than any page
+    one.page.set_viewport_size({"width": width + 1, "height": 900})  # which measures anew
+    box = one.page.locator("#r1-throughput .wide").first
+    row = box.locator("tbody tr").nth(2)
+    row.scroll_into_view_if_needed()
+    box.evaluate("box => box.scrollLeft = box.scrollWidth")
+    assert box.evaluate("box => box.scrollLeft") > 500
+    edge, names = box.bounding_box(), row.locator("th").all()
+    assert edge
+    assert len(names) == 2
+    for name in names:
+        place = name.bounding_box()
+        assert place
+        assert edge["x"] <= place["x"] < place["x"] + place["width"] <= edge["x"] + 0.65 * edge["width"] + 1
+        middle = [place["x"] + place["width"] / 2, place["y"] + place["height"] / 2]
+        on_top = one.page.evaluate("([x, y]) => document.elementFromPoint(x, y).textContent", middle)
+        assert on_top == name.text_content()
+    one.context.close()
+
+
 def test_empty_cells_are_last_whichever_way_a_column_is_sorted(opened: Opened) -> None:
     table = opened.page.locator("section[id$=verdicts] table").first
     heading = table.locator("thead th", has_text="95 % interval")

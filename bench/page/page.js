@@ -1,11 +1,19 @@
 // Draws the charts, sorts and filters the tables, and hands out the files. Nothing here leaves the page.
-const { specs, config } = JSON.parse(document.getElementById("charts").textContent);
+
+// What the page carries in gzip and base64.
+async function unpack(text) {
+  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).blob();
+}
+
+const charts = unpack(document.getElementById("charts").textContent).then((file) => file.text()).then(JSON.parse);
 
 // One after the other, so that the page answers meanwhile: first what is open, then what is folded away, which some
 // browsers give no width before it is opened.
 async function draw(place) {
   if (place.dataset.drawn || !place.clientWidth) return;
   place.dataset.drawn = "begun";
+  const { specs, config } = await charts;
   const spec = { ...specs[place.dataset.chart], description: place.dataset.said };
   const options = { actions: false, renderer: "svg", config, loader: { load: () => Promise.reject(new Error("no network")) } };
   place.view = (await vegaEmbed(place, spec, options)).view;
@@ -20,6 +28,25 @@ async function drawAll() {
     await new Promise((resume) => setTimeout(resume));
   }
   document.documentElement.dataset.drawn = "done";
+}
+
+// The columns that name a row stay in sight while the others are scrolled, where they leave these some room.
+function pin(table) {
+  const names = table.tBodies[0].querySelectorAll("tr:first-child > th").length;
+  const room = 0.65 * table.parentElement.clientWidth;
+  let left = 0;
+  for (let column = 0; column < names; column += 1) {
+    const width = table.tHead.rows[0].cells[column].offsetWidth;
+    for (const row of table.rows) {
+      row.cells[column].classList.toggle("pinned", left + width <= room);
+      row.cells[column].style.setProperty("--left", `${left}px`);
+    }
+    left += left + width <= room ? width : room;
+  }
+}
+
+function pinAll() {
+  for (const table of document.querySelectorAll("table")) pin(table);
 }
 
 function key(row, column) {
@@ -50,7 +77,8 @@ function sort(button) {
 }
 
 function filter(input) {
-  const rows = [...document.getElementById(input.dataset.filters).tBodies[0].rows];
+  const table = document.getElementById(input.dataset.filters);
+  const rows = [...table.tBodies[0].rows];
   const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
   for (const row of rows) {
     const text = [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
@@ -59,14 +87,12 @@ function filter(input) {
   const shown = rows.filter((row) => !row.hidden).length;
   const told = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
   document.querySelector(`[data-counts="${input.dataset.filters}"]`).textContent = told;
+  pin(table);
 }
 
 async function download(button) {
-  const packed = Uint8Array.from(atob(button.dataset.content), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const content = await new Response(stream).blob();
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(content);
+  link.href = URL.createObjectURL(await unpack(button.dataset.content));
   link.download = button.dataset.download;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
@@ -80,9 +106,14 @@ document.addEventListener("click", (event) => {
 document.addEventListener("input", (event) => {
   if (event.target.dataset.filters) filter(event.target);
 });
-for (const folded of document.querySelectorAll("details")) folded.addEventListener("toggle", drawAll);
+for (const folded of document.querySelectorAll("details")) {
+  folded.addEventListener("toggle", drawAll);
+  folded.addEventListener("toggle", pinAll);
+}
+window.addEventListener("resize", pinAll);
 window.addEventListener("beforeprint", () => {
   for (const folded of document.querySelectorAll("details")) folded.open = true;
 });
 document.getElementById("without-script")?.remove();
+pinAll();
 drawAll();
