@@ -44,10 +44,10 @@ from bench.options import (
     share,
     swept,
 )
-from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict
+from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict, case_of
 from bench.shapes import HELD, shape_rows
 from bench.tables import rich_table
-from bench.terminal import DownloadBar, errors, only_run_here, output, say, warn_if_busy, working
+from bench.terminal import DownloadBar, errors, only_run_here, output, page_of, say, warn_if_busy, working
 from bench.verdicts import conclusion
 from bench.verdicts import exit_code as exit_code_of
 from bench.verify import BATCH_SIZE, Answer, ask, equivalence_rows
@@ -164,13 +164,14 @@ def show(run: runs.Run, rows: list[Throughput]) -> None:
         say(f"{len(comparisons)} pairs of cases, compared sweep by sweep, are in {run.folder / 'comparisons.csv'}")
     if overheads := run.overheads():
         output.print(rich_table(grids.overheads(overheads)))
+    labels = grids.labels_of([case_of(row) for row in rows])
     for row in rows:
         if row.status != "ok":
-            say(f"{row.backend} {row.mode}: {row.status}: {row.reason}", "yellow")
+            say(f"{labels[case_of(row).id]}: {row.status}: {row.reason}", "yellow")
     disturbed = run.disturbed_passes()
     passes = f"{len(run.passes())} passes, {len(disturbed)} of them disturbed"
     say(f"data {run.request.data}, seed {run.request.seed}, {passes}, run folder {run.folder}")
-    say(f"a page of it: nox -s report -- {run.folder}")
+    say(page_of(run.folder))
 
 
 @app.command()
@@ -361,7 +362,7 @@ def gate(
     if quick:
         notes.insert(0, "--quick: advisory")
     notes += filter(None, [summary.write(begun.folder, verdicts, notes, allow_missing)])
-    tell(verdicts, notes, allow_missing)
+    tell(verdicts, [*notes, page_of(begun.folder)], allow_missing)
 
 
 def tell(verdicts: list[Verdict], notes: list[str], allow_missing: bool) -> None:

@@ -37,7 +37,7 @@ from bench.options import (
 from bench.results import Accuracy
 from bench.selfcheck import cases as representative
 from bench.tables import markdown_table, rich_table
-from bench.terminal import DownloadBar, only_run_here, output, say, warn_if_busy
+from bench.terminal import DownloadBar, only_run_here, output, page_of, say, warn_if_busy
 from bench.training import NORMALISATIONS, SCHEDULES, Course
 
 app = typer.Typer()
@@ -152,6 +152,7 @@ def train(
             raise typer.Exit(130) from None
     show(rows)
     say(f"run folder {run.folder}; its weights are in {run.folder / 'weights'}")
+    say(page_of(run.folder))
     raise typer.Exit(trainings.exit_code(run, rows))
 
 

@@ -29,7 +29,7 @@ def rich_table(grid: Grid) -> Table:
     """The grid for the terminal."""
     table = Table(title=grid.title)
     for heading in grid.headings:
-        table.add_column(heading.text, justify="right" if heading.numeric else "left")
+        table.add_column(heading.text, justify="right" if heading.numeric else "left", overflow="fold")
     for row in grid.rows:
         table.add_row(*map(styled, row))
     return table

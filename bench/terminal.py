@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,6 +34,11 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 def say(line: str, style: str = "") -> None:
     """One line as it is: of a path or of another's words, neither coloured by guess nor broken."""
     output.print(line, style=style, highlight=False, soft_wrap=True)
+
+
+def page_of(folder: Path) -> str:
+    """How a reader comes to see a run as a page."""
+    return f"a page of it: nox -s report -- {shlex.quote(str(folder))}"
 
 
 def warn_if_busy() -> None:
