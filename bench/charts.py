@@ -21,6 +21,11 @@ Chart: TypeAlias = alt.Chart | alt.LayerChart
 ROW_HEIGHT = 20
 # Beyond this ratio of the largest to the smallest, a linear axis would show one case and a heap.
 WIDE = 20
+# How many times as far as the outermost point an interval may reach: those of two unlike passes know no end, and an
+# axis that showed them would show nothing else.
+REACH = 3
+# A change that is drawn with as much room as this even where all are smaller.
+SMALL = 0.02
 # Of page/page.css: hues are of backends, tones of all else (modes, passes, parts), so that no colour means two things.
 HUES, TONES = 8, 6
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
@@ -57,6 +62,7 @@ CONFIG: dict[str, Any] = {
         "symbolBaseFillColor": "var(--ink)",
         "symbolBaseStrokeColor": "var(--ink)",
     },
+    "axisX": {"tickCount": {"expr": "ceil(width / 80)"}},
     "rule": {"color": "var(--rule)"},
     "text": {"color": "var(--ink)"},
 }
@@ -135,13 +141,51 @@ def hollow_unless(test: str) -> Any:
     return alt.condition(test, alt.value(1), alt.value(0))
 
 
-def intervals(base: alt.Chart, rows: Sequence[Any], low: str, **encoding: Any) -> list[alt.Chart]:
-    """A thick rule for each interval that an axis can show, where there are any: with one pass there are none."""
+def intervals(base: alt.Chart, rows: Sequence[Any], low: str, shown: Any, **encoding: Any) -> list[alt.Chart]:
+    """A thick rule for each interval that an axis can show, where there are any: with one pass there are none.
+
+    `shown` is the axis's domain where some reach beyond it: they are cut at its edge.
+    """
     high = f"{low.removesuffix('low')}high"
     if not any(getattr(row, low) and math.isfinite(getattr(row, high) or math.inf) for row in rows):
         return []
     there = f"isValid(datum.{low}) && datum.{low} != 0 && isValid(datum.{high})"
-    return [base.transform_filter(there).mark_rule(strokeWidth=3, opacity=0.55, aria=False).encode(**encoding)]
+    clip = alt.Undefined if shown is alt.Undefined else True
+    rules = base.transform_filter(there).mark_rule(strokeWidth=3, opacity=0.55, aria=False, clip=clip)
+    return [rules.encode(**encoding)]
+
+
+def is_cut(chart: Chart) -> bool:
+    """Whether some interval reaches beyond the chart's edge."""
+    return any(layer["mark"].get("clip") for layer in chart.to_dict().get("layer", ()))
+
+
+def finite(rows: Iterable[Any], *columns: str) -> list[float]:
+    """Those cells that are there and that an axis can show."""
+    found = (getattr(row, column) for row in rows for column in columns)
+    return [value for value in found if value is not None and math.isfinite(value)]
+
+
+def domain(values: Collection[float], lowest: float, highest: float) -> Any:
+    """What an axis shows where some values lie outside those bounds; else Vega-Lite chooses."""
+    if not values or (min(values) >= lowest and max(values) <= highest):
+        return alt.Undefined
+    return [max(min(values), lowest), min(max(values), highest)]
+
+
+def rates_domain(rows: Sequence[Any], column: str, from_zero: bool) -> Any:
+    """Of what is never negative and has intervals: REACH times as large as the largest, and as small."""
+    points, ends = finite(rows, column), finite(rows, f"{column}_low", f"{column}_high")
+    if not points:
+        return alt.Undefined
+    lowest = 0.0 if from_zero else min(points) / REACH
+    return domain([*points, *ends, *([0.0] if from_zero else [])], lowest, REACH * max(points))
+
+
+def changes_domain(points: Sequence[float], ends: Sequence[float], none: float) -> Any:
+    """Of what is `none` without a change: REACH times as far from it as the furthest point, or as SMALL."""
+    away = REACH * max([SMALL, *(abs(point - none) for point in points)])
+    return domain([*points, *ends, none], none - away, none + away)
 
 
 def throughput(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
@@ -151,11 +195,12 @@ def throughput(rows: Sequence[Throughput], labels: Mapping[str, str]) -> Chart:
     base = alt.Chart(data(cells(row, *columns, label=labels[case_of(row).id]) for row in timed))
     order = label_axis([labels[case_of(row).id] for row in timed])
     wide = is_wide(row.images_per_s for row in timed)
-    scale = alt.Scale(type="log", nice=False, padding=12) if wide else alt.Scale(zero=True)
+    shown = rates_domain(timed, "images_per_s", from_zero=not wide)
+    scale = alt.Scale(type="log", nice=False, padding=12, domain=shown) if wide else alt.Scale(zero=True, domain=shown)
     title = "images/s, logarithmic" if wide else "images/s"
     colour = backend_colour([row.backend for row in timed])
     low = alt.X("images_per_s_low:Q", title=title, scale=scale)
-    ends = intervals(base, timed, "images_per_s_low", y=order, x=low, x2="images_per_s_high:Q", color=colour)
+    ends = intervals(base, timed, "images_per_s_low", shown, y=order, x=low, x2="images_per_s_high:Q", color=colour)
     lanes = alt.Scale(domain=["tutorial", "expert"], range=["circle", "diamond"])
     points = base.mark_point(size=70, opacity=1, strokeWidth=2).encode(
         y=order,
@@ -235,10 +280,13 @@ def batch_sizes(rows: Sequence[Throughput], lines: Sequence[Overhead]) -> Chart:
         scale=alt.Scale(type="log", base=2, nice=False, padding=10),
         axis=alt.Axis(values=sizes, format="d"),
     )
-    y = alt.Y("step_us:Q", title="µs per step", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s"))
+    shown = rates_domain(timed, "step_us", from_zero=False)
+    scale = alt.Scale(type="log", domain=shown)
+    y = alt.Y("step_us:Q", title="µs per step", scale=scale, axis=alt.Axis(format="~s"))
     columns = ("mode", "batch_size", "step_us", "step_us_low", "step_us_high", "images_per_s", "status")
     base = alt.Chart(data(cells(row, *columns) for row in timed))
-    ends = intervals(base, timed, "step_us_low", x=x, y="step_us_low:Q", y2="step_us_high:Q", color=styles["color"])
+    span = {"y": "step_us_low:Q", "y2": "step_us_high:Q"}
+    ends = intervals(base, timed, "step_us_low", shown, x=x, **span, color=styles["color"])
     points = base.mark_point(size=50, opacity=1, strokeWidth=1.5).encode(
         x=x,
         y=y,
@@ -279,12 +327,14 @@ def threads(rows: Sequence[Throughput]) -> Chart:
     base = alt.Chart(data(cells(row, *columns) for row in timed))
     values = sorted({row.threads for row in timed})
     x = alt.X("threads:Q", title="threads", scale=alt.Scale(zero=False), axis=alt.Axis(values=values, format="d"))
-    y = alt.Y("images_per_s:Q", title="images/s", scale=alt.Scale(zero=True), axis=alt.Axis(format="~s"))
+    shown = rates_domain(timed, "images_per_s", from_zero=True)
+    scale = alt.Scale(zero=True, domain=shown)
+    y = alt.Y("images_per_s:Q", title="images/s", scale=scale, axis=alt.Axis(format="~s"))
     line = base.mark_line(strokeWidth=1.5, aria=False).encode(
         x=x, y=y, color=styles["color"], strokeDash=styles["strokeDash"]
     )
     span = {"y": "images_per_s_low:Q", "y2": "images_per_s_high:Q"}
-    ends = intervals(base, timed, "images_per_s_low", x=x, **span, color=styles["color"])
+    ends = intervals(base, timed, "images_per_s_low", shown, x=x, **span, color=styles["color"])
     points = base.mark_point(size=60, opacity=1, strokeWidth=1.5).encode(
         x=x,
         y=y,
@@ -371,10 +421,12 @@ def ratios(rows: Sequence[Verdict], labels: Mapping[str, str]) -> Chart:
     columns = ("case", "ratio", "ratio_low", "ratio_high", "verdict")
     base = alt.Chart(data(cells(row, *columns, label=labels[row.case]) for row in there))
     order = label_axis([labels[row.case] for row in there])
-    x = alt.X("ratio:Q", title="step of the head / step of the base", scale=alt.Scale(zero=False))
+    shown = changes_domain(finite(there, "ratio"), finite(there, "ratio_low", "ratio_high"), 1)
+    scale = alt.Scale(zero=False, domain=shown)
+    x = alt.X("ratio:Q", title="step of the head / step of the base", scale=scale)
     one = alt.Chart(data([{"ratio": 1}])).mark_rule(strokeWidth=1.5, aria=False).encode(x=x)
     only = alt.value("var(--tone0)")
-    ends = intervals(base, there, "ratio_low", y=order, x="ratio_low:Q", x2="ratio_high:Q", color=only)
+    ends = intervals(base, there, "ratio_low", shown, y=order, x="ratio_low:Q", x2="ratio_high:Q", color=only)
     points = base.mark_point(size=60, filled=True, opacity=1, color="var(--tone0)").encode(
         y=order, x=x, tooltip=tips(("case:N", "case", ""), ("ratio:Q", "ratio", ".3f"), ("verdict:N", "verdict", ""))
     )
@@ -390,16 +442,18 @@ def found_slowdowns(rows: Sequence[SelfCheck], labels: Mapping[str, str]) -> Cha
         shown="datum.every > 1 ? datum.found_total : datum.found",
         average="datum.injected / datum.every",
     )
-    x = alt.X("shown:Q", title="slowdown", axis=alt.Axis(format="+~%"))
+    points = finite(rows, "found", "found_total", "injected")
+    seen = changes_domain(points, finite([row for row in rows if row.every == 1], "found_low", "found_high"), 0)
+    x = alt.X("shown:Q", title="slowdown", scale=alt.Scale(domain=seen), axis=alt.Axis(format="+~%"))
     y = alt.Y("what:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False))
     only = alt.value("var(--tone0)")
     dense = base.transform_filter("datum.every == 1")
-    ends = intervals(dense, rows, "found_low", y=y, x="found_low:Q", x2="found_high:Q", color=only)
+    ends = intervals(dense, rows, "found_low", seen, y=y, x="found_low:Q", x2="found_high:Q", color=only)
     injected = base.mark_tick(color="var(--ink)", thickness=2, aria=False).encode(y=y, x="average:Q")
-    points = base.mark_point(size=60, filled=True, opacity=1).encode(
+    marks = base.mark_point(size=60, filled=True, opacity=1).encode(
         y=y, x=x, color=only, tooltip=tips(("what:N", "case", ""), ("shown:Q", "found", "+.2%"))
     )
-    return sized(alt.LayerChart(layer=[*ends, injected, points]), len(rows))
+    return sized(alt.LayerChart(layer=[*ends, injected, marks]), len(rows))
 
 
 @dataclass(frozen=True)
@@ -548,13 +602,23 @@ def history(rows: Sequence[tuple[int, Throughput]]) -> Chart:
             high="datum.images_per_s_high * datum.factor",
         )
     )
+
+    def scaled(*names: str) -> list[float]:
+        """The same for those columns, of all that is drawn."""
+        found = [(1.0, value) for _, row in rows for value in finite([row], *names)]
+        if first.control_gflops:
+            by_control = [(first.control_gflops / row.control_gflops, row) for _, row in rows if row.control_gflops]
+            found += [(factor, value) for factor, row in by_control for value in finite([row], *names)]
+        return [factor * value / first.images_per_s for factor, value in found] if first.images_per_s else []
+
     x = alt.X("run:O", title="run", axis=alt.Axis(labelAngle=0))
-    y = alt.Y("change:Q", title="over the first", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4))
+    shown = changes_domain(scaled("images_per_s"), scaled("images_per_s_low", "images_per_s_high"), 1)
+    y = alt.Y("change:Q", title="over the first", scale=alt.Scale(zero=False, domain=shown), axis=alt.Axis(tickCount=4))
     scale = alt.Scale(domain=measured, range=tones(2))
     colour = alt.Color("how:N", title=None, scale=scale)
     aside = alt.XOffset("how:N", scale=alt.Scale(domain=measured, paddingOuter=1))
     timed = [row for _, row in rows]
-    ends = intervals(base, timed, "images_per_s_low", x=x, xOffset=aside, y="low:Q", y2="high:Q", color=colour)
+    ends = intervals(base, timed, "images_per_s_low", shown, x=x, xOffset=aside, y="low:Q", y2="high:Q", color=colour)
     points = base.mark_point(size=45, opacity=1, strokeWidth=2).encode(
         x=x,
         xOffset=aside,

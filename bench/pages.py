@@ -39,6 +39,11 @@ class Figure:
     chart: charts.Chart
     kind: str = "figure"
 
+    @property
+    def note(self) -> str:
+        """What a reader might take for something else."""
+        return "Some intervals reach beyond this chart; tables have them whole." if charts.is_cut(self.chart) else ""
+
 
 @dataclass(frozen=True)
 class Table:

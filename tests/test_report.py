@@ -15,10 +15,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pytest
 
+from bench import charts, pages, report
 from bench import folder as folders
-from bench import pages, report
 from bench.grids import Number
 from bench.results import FILES, Comparison, Equivalence, ResultsError, Round, Throughput, read_rows, write_rows
 from bench.verify import equivalence_rows
@@ -375,6 +376,40 @@ def test_one_pass_has_no_intervals_and_no_verdicts(tmp_path: Path) -> None:
     assert "With one pass, there are neither intervals nor verdicts." in text
     assert "too close" not in text
     assert wrong_numbers(text, [run]) == []
+
+
+def test_an_interval_without_end_does_not_push_the_points_together(tmp_path: Path) -> None:
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[1:4])
+    rows = read_rows(run, Throughput)
+    whole = charts.throughput(rows, report.short_labels(rows))
+    assert not charts.is_cut(whole)
+    assert "reach beyond this chart" not in page_of(run)
+    endless = [replace(rows[0], images_per_s_high=8e9), *rows[1:]]
+    cut = charts.throughput(endless, report.short_labels(endless))
+    assert charts.is_cut(cut)
+    (ends, points) = (layer["encoding"]["x"]["scale"]["domain"] for layer in cut.to_dict()["layer"])
+    assert ends == points == [0, charts.REACH * max(row.images_per_s for row in rows)]
+    write_rows(run, Throughput, endless)
+    text = page_of(run)
+    assert "reach beyond this chart" in text
+    assert "8,000,000,000" in text
+    assert wrong_numbers(text, [run]) == []
+
+
+@pytest.mark.parametrize(
+    ("points", "ends", "none", "shown"),
+    [
+        ([1.01, 0.99], [0.97, 1.04], 1, None),
+        ([1.01, 0.99], [0.97, 5.0], 1, [0.97, 1.06]),
+        ([0.05], [-3.0, 3.0], 0, [-0.15, 0.15]),
+        ([], [], 1, None),
+    ],
+)
+def test_changes_are_drawn_around_none(
+    points: list[float], ends: list[float], none: float, shown: list[float] | None
+) -> None:
+    found = charts.changes_domain(points, ends, none)
+    assert found == pytest.approx(shown) if shown else found is alt.Undefined
 
 
 def test_words_of_others_do_not_become_part_of_the_page(tmp_path: Path) -> None:
