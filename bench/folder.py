@@ -65,6 +65,11 @@ class Folder:
         return self.tables.get(kind, ())
 
     @property
+    def name(self) -> str:
+        """What a reader knows it by."""
+        return printable(self.path.resolve().name)
+
+    @property
     def utc(self) -> str:
         """When it began, ISO 8601; empty where nothing says so."""
         told = (row.utc for kind in (Throughput, Accuracy, Verdict, SelfCheck) for row in self.tables.get(kind, ()))
@@ -112,6 +117,8 @@ def missing(path: Path, tables: Mapping[type[Any], Sequence[Any]]) -> list[type[
 def read_machine(path: Path) -> tuple[dict[str, Any], str]:
     """What machine.json says, or why it says nothing."""
     try:
+        if path.exists() and not path.is_file():
+            return {}, f"{path}: is no file"
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         return {}, f"{path}: cannot be read ({getattr(error, 'strerror', None) or printable(str(error))})"

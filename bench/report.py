@@ -32,6 +32,7 @@ from bench.results import (
     Throughput,
     Verdict,
     case_of,
+    printable,
 )
 
 # A matrix of pairs is as wide as it is long.
@@ -51,9 +52,9 @@ def page_of(folders: Sequence[Folder], problems: Sequence[str] = ()) -> Page:
     articles = [article(number, folder, len(ordered) > 1) for number, folder in enumerate(ordered, start=1)]
     if several := history(ordered):
         articles.insert(0, Article(0, "All runs", [], [several]))
-    names = ", ".join(folder.path.resolve().name for folder in ordered[:3])
+    names = ", ".join(folder.name for folder in ordered[:3])
     title = f"lenet-bench: {names}" + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
-    return Page(title, articles, places=places(ordered), problems=problems)
+    return Page(title, articles, places=places(ordered), problems=[*map(printable, problems)])
 
 
 def places(folders: Sequence[Folder]) -> dict[int, str]:
@@ -71,9 +72,9 @@ def article(number: int, folder: Folder, several: bool) -> Article:
     made = [make(folder) for make in SECTIONS]
     sections = [replace(section, slug=f"r{number}-{section.slug}") for section in made if section and section.parts]
     linked = [replace(section, parts=[relinked(part, number) for part in section.parts]) for section in sections]
-    name = folder.path.resolve().name
-    title = f"{number}: {name}" if several else name
-    problems = [problem.replace(f"{folder.path}/", "") for problem in folder.problems]  # a page is made to be sent
+    title = f"{number}: {folder.name}" if several else folder.name
+    # A page is made to be sent: it says nothing of where the folder lies.
+    problems = [printable(problem.replace(f"{folder.path}/", "")) for problem in folder.problems]
     return Article(number, title, problems, linked, downloads(folder))
 
 
@@ -613,7 +614,7 @@ def history(folders: Sequence[Folder]) -> Section | None:
     )
     notes = [Prose(line) for line in other_settings([folder for folder in folders if folder.rows(Throughput)])]
     gallery = Gallery("Each case over its runs", figures)
-    names = {number: f"{number}: {folder.path.resolve().name}" for number, folder in enumerate(folders, start=1)}
+    names = {number: f"{number}: {folder.name}" for number, folder in enumerate(folders, start=1)}
     return Section("history", "History", [Prose(how), *notes, gallery, Table(grids.history(found, labels, names))])
 
 
@@ -633,6 +634,8 @@ def downloads(folder: Folder) -> list[Download]:
     """Every table of the run as it lies there, to the byte; what cannot be read is named among the problems."""
     found = []
     for name in (*FILES.values(), MACHINE_FILE):
+        if not (folder.path / name).is_file():
+            continue
         try:
             content = (folder.path / name).read_bytes()
         except OSError:

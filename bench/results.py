@@ -364,6 +364,8 @@ def write_rows(folder: Path, kind: type[Row], rows: Iterable[Row]) -> Path:
 def read_rows(folder: Path, kind: type[Row]) -> list[Row]:
     """Every row of that kind's file in the folder. Raises ResultsError naming the file and the line."""
     path = folder / FILES[kind]
+    if path.exists() and not path.is_file():
+        raise ResultsError(f"{path}: is no file")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -25,6 +26,9 @@ class Terminal(Console):
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
+
+if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: a path may hold what no encoding has
 
 # No markup: paths and the words of others have brackets of their own.
 output = Terminal(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, markup=False)

@@ -8,6 +8,7 @@ import dataclasses
 import gzip
 import json
 import math
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -518,6 +519,25 @@ def test_markdown_takes_words_as_they_are(tmp_path: Path) -> None:
     for raw in ("<b>", "[a](", "`c`", " *d*"):
         assert raw not in text
     assert "&#124;" in text
+
+
+def test_a_folder_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
+    name = os.fsdecode(b"bad\xffname")
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:2]).rename(tmp_path / name)
+    (run / "shapes.csv").write_text("broken")
+    done = lenet_bench("report", str(run), str(tmp_path / "nowhere" / name), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "bad?name" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_pipe_is_no_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:2])
+    for name in ("rounds.csv", "machine.json"):
+        (run / name).unlink()
+        os.mkfifo(run / name)
+    found = folders.read(run)
+    assert sum("is no file" in problem for problem in found.problems) == 2
+    page_of(run)
 
 
 def test_a_file_that_may_not_be_read_is_named_and_left_out(tmp_path: Path) -> None:
