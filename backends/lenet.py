@@ -342,7 +342,7 @@ class Field:
 
 
 def fields(variant: Variant) -> dict[str, Field]:
-    """The field of every stage that has one: all before the first dense layer, which sees everything.
+    """The field of every stage that has one: all before the first dense layer, whose units see what any of those do.
 
     size += (k - 1) * jump, start -= p * jump, jump *= s, layer by layer (Araujo et al., "Computing Receptive
     Fields of Convolutional Neural Networks", Distill 2019).
@@ -359,10 +359,21 @@ def fields(variant: Variant) -> dict[str, Field]:
     return found
 
 
+def seen_by_dense(variant: Variant) -> tuple[int, int]:
+    """The first row (and column) of the input that the last maps see, and the one behind the last, without padding.
+
+    That is the whole input, but where a pooling window did not fit any more at its end.
+    """
+    seen, shapes = fields(variant), stage_shapes(variant)
+    stage = [name for name in seen if len(shapes[name]) == 3][-1]
+    at = seen[stage]
+    return max(at.start, 0), min(at.start + (shapes[stage][1] - 1) * at.jump + at.size, variant.input_size)
+
+
 def receptive_fields(variant: Variant) -> dict[str, int]:
-    """Side length, in input pixels, of what one value of each stage can see (padding included)."""
-    seen = fields(variant)
-    return {stage: seen[stage].size if stage in seen else variant.input_size for stage in stage_shapes(variant)}
+    """Side length, in input pixels, of what one value of each stage can see (padding included, but for dense ones)."""
+    seen, (first, end) = fields(variant), seen_by_dense(variant)
+    return {stage: seen[stage].size if stage in seen else end - first for stage in stage_shapes(variant)}
 
 
 def initial_weights(variant: Variant, seed: int = 0) -> dict[str, np.ndarray]:

@@ -19,7 +19,9 @@ app = typer.Typer()
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def layers(
     context: typer.Context,
-    size: Annotated[str, typer.Option("--input", help="size, or channels and size: 32, 3x32")] = "28",
+    size: Annotated[
+        str | None, typer.Option("--input", help="size, or channels and size: 32, 3x32; 28 if not said")
+    ] = None,
 ) -> None:
     """What comes out of a stack of layers: `layers --input 32 --conv 6@5 --pool 2 --dense 10`, or `layers lecun1998`.
 
@@ -31,10 +33,12 @@ def layers(
         if words[0] not in VARIANTS or words[1:]:
             known = f"unknown preset {words[0]!r}" if words[0] not in VARIANTS else f"{words[1]!r} beside a preset"
             raise UsageError(f"{known}; presets are {', '.join(VARIANTS)}, or write a stack: --conv 6@5 --pool 2")
+        if size is not None:
+            raise UsageError(f"--input {size!r} has no effect on the preset {words[0]}; leave it out")
         variant = VARIANTS[words[0]]
         rows = calculate(variant.input_channels, variant.input_size, steps_of(variant))
     else:
-        rows = calculate(*parse_input(size), parse_stack(words))
+        rows = calculate(*parse_input(size or "28"), parse_stack(words))
     output.print(rich_table(grids.layers(rows)))
     for number, row in enumerate(rows):
         if row.note:

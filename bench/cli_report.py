@@ -39,7 +39,7 @@ def report(
     if not found:
         raise UsageError(problems[0].removeprefix("Left out: "))
     page = reports.page_of(found, problems)
-    place = output_folder or (found[0].path if len(asked) == 1 else found[0].path.parent)
+    place = output_folder or (found[0].path if len(asked) == 1 else found[0].path.resolve().parent)
     results.make_writable(place)
     results.write_text(place / pages.PAGE, pages.as_html(page))
     results.write_text(place / pages.MARKDOWN, pages.as_markdown(page))

@@ -79,8 +79,8 @@ def choose(word: str, images: Images, name: str) -> Chosen:
 
 def by_reference(at: Checkpoint, images: np.ndarray) -> dict[str, np.ndarray]:
     """Every stage's values (M, ...) in float64, for (M, 1, S, S) images."""
-    weights = {name: value.astype(np.float64) for name, value in at.weights.items()}
     with np.errstate(all="ignore"):
+        weights = {name: value.astype(np.float64) for name, value in at.weights.items()}
         stages = forward(at.variant, weights, images.astype(np.float64))
     if not all(np.isfinite(values).all() for values in stages.values()):
         raise UsageError("these weights give values that are no numbers: there is nothing to draw")
@@ -143,7 +143,7 @@ def answer(at: Checkpoint, stages: Mapping[str, np.ndarray], number: int) -> str
     """The two digits that an image looks most like to the network, with their values in the last stage."""
     values = np.asarray(stages[at.variant.layers[-1].name][number], dtype=float)
     first, second = np.argsort(-values, kind="stable")[:2]
-    return f"most like a {first} ({values[first]:.2f}), then a {second} ({values[second]:.2f})"
+    return f"most like a {first} ({values[first]:.4g}), then a {second} ({values[second]:.4g})"
 
 
 def of_folder(folder: Path) -> tuple[list[Picture], list[str]]:

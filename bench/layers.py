@@ -15,7 +15,11 @@ from bench.cases import UsageError
 
 BYTES = 4  # of a float32
 KINDS = ("conv", "pool", "subsample", "dense")
-SLIDING = re.compile(r"(?:(?P<channels>\d+)@)?(?P<kernel>\d+)(?:s(?P<stride>\d+))?(?:p(?P<padding>\d+))?")
+# As many digits as any layer has that fits into a machine.
+COUNT = "[0-9]{1,6}"
+SLIDING = re.compile(
+    f"(?:(?P<channels>{COUNT})@)?(?P<kernel>{COUNT})(?:s(?P<stride>{COUNT}))?(?:p(?P<padding>{COUNT}))?"
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def parse(kind: str, text: str) -> Step:
 
 def parse_input(text: str) -> tuple[int, int]:
     """`32` or `3x32` as channels and size. Raises UsageError."""
-    found = re.fullmatch(r"(?:(\d+)x)?(\d+)", text.strip())
+    found = re.fullmatch(f"(?:({COUNT})x)?({COUNT})", text.strip())
     if not found or not int(found[2]) or found[1] == "0":
         raise UsageError(f"--input {text!r} is neither a size, as 32, nor channels and size, as 3x32")
     return int(found[1] or 1), int(found[2])
@@ -94,16 +98,18 @@ def parse_stack(arguments: Sequence[str]) -> list[Step]:
 
 def calculate(channels: int, size: int, steps: Sequence[Step]) -> list[Row]:
     """A row per layer, from an image of `channels` x `size` x `size`. Raises UsageError where a kernel does not fit."""
-    field, jump = 1, 1
+    start, field, jump = 0, 1, 1  # of the first unit's view of the image, and from one unit's to the next's
     rows = [Row("input", "", channels, size, 0, 0, 0, channels * size**2 * BYTES, 1)]
     for number, step in enumerate(steps, start=1):
         if step.kind == "dense":
-            field = rows[0].size or 1
+            if rows[-1].size:  # all units of the maps before it, but for padding
+                end = start + (rows[-1].size - 1) * jump + field
+                field = min(end, size) - max(start, 0)
             rows.append(dense(step, rows[-1], field))
             continue
         if not rows[-1].size:
             raise UsageError(f"layer {number}, {step.kind}: there are no images any more after a dense layer")
-        field, jump = field + (step.kernel - 1) * jump, jump * step.stride
+        start, field, jump = start - step.padding * jump, field + (step.kernel - 1) * jump, jump * step.stride
         rows.append(sliding(number, step, rows[-1], field))
     return rows
 
@@ -141,12 +147,29 @@ def sliding(number: int, step: Step, entering: Row, field: int) -> Row:
         parameters, connections, products = 2 * channels, (area + 1) * channels * positions, 0
     else:
         parameters, connections, products = 0, area * channels * positions, 0
-    lines = "row and column" if left == 1 else f"{left} rows and columns"
-    note = f"{room} is no multiple of {step.stride}: the last {lines} are seen by no window" if left else ""
+    notes = []
+    if left:
+        unseen = left - step.padding
+        lines = "row and column" if unseen == 1 else f"{unseen} rows and columns"
+        told = f"the last {lines} are seen by no window" if unseen > 0 else "only padding is seen by no window"
+        notes.append(f"{room} is no multiple of {step.stride}: {told}")
+    if step.stride > step.kernel and size > 1:
+        notes.append(
+            f"windows of {step.kernel} every {step.stride} leave {step.stride - step.kernel} between them unseen"
+        )
     if step.kind != "conv" and step.stride < step.kernel:
-        note = "; ".join(filter(None, [note, "windows overlap"]))
+        notes.append("windows overlap")
     return Row(
-        step.kind, formula, channels, size, parameters, connections, products, channels * positions * BYTES, field, note
+        step.kind,
+        formula,
+        channels,
+        size,
+        parameters,
+        connections,
+        products,
+        channels * positions * BYTES,
+        field,
+        "; ".join(notes),
     )
 
 

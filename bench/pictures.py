@@ -16,7 +16,7 @@ import numpy as np
 import PIL.Image
 import vl_convert
 
-from backends.lenet import Conv, Prototypes, Variant, connected, fields, stage_shapes
+from backends.lenet import Conv, Prototypes, Variant, connected, fields, seen_by_dense, stage_shapes
 
 # Side, in pixels of the picture, that a map has about; a value has a whole number of them.
 MAP_SIDE = 84
@@ -171,11 +171,11 @@ def receptive_fields(variant: Variant, image: np.ndarray) -> Picture:
         frame = {"left": first, "top": first, "right": first + field.size, "bottom": first + field.size}
         told.append(f"{stage} {field.size}")
         charts.append(over_image(pixels, variant.input_size, frame, f"{stage}: {field.size}x{field.size}"))
-    everything = {"left": 0, "top": 0, "right": variant.input_size, "bottom": variant.input_size}
-    size = variant.input_size
-    charts.append(over_image(pixels, size, everything, f"dense: all {size}x{size}"))
+    start, end = seen_by_dense(variant)
+    frame, side = {"left": start, "top": start, "right": end, "bottom": end}, end - start
+    charts.append(over_image(pixels, variant.input_size, frame, f"dense: {side}x{side}"))
     sides = f"Side of what the middle unit of each stage sees, in pixels: {', '.join(told)}; " if told else ""
-    said = f"{sides}dense layers see everything"
+    said = f"{sides}dense layers see {side} of {variant.input_size}"
     chart = alt.concat(*charts, columns=4, spacing=16)
     return Picture("receptive-fields", "Receptive fields, drawn over the input", said, png(chart))
 

@@ -137,7 +137,7 @@ def facts_of(folder: Folder) -> dict[str, str]:
         if name == "memory_bytes" and isinstance(value, int) and 0 < value < 2**60:
             value = f"{value / 2**30:.1f} GiB"
         if value not in (None, ""):
-            facts[words] = str(value)
+            facts[words] = printable(str(value))
     return {name: text for name, text in facts.items() if text}
 
 

@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 from bench.cases import Case, UsageError
 
 Row = TypeVar("Row")
+# Characters of a broken file that a message quotes.
+LONGEST_TOLD = 80
 
 
 class ResultsError(UsageError):
@@ -378,7 +380,8 @@ def read_rows(folder: Path, kind: type[Row]) -> list[Row]:
     columns = _columns(kind)
     if header != columns:
         odd = sorted(set(columns) ^ set(header)) or ["their order"]
-        raise ResultsError(f"{path}: has other columns than this version writes ({', '.join(odd[:3])})")
+        told = printable(", ".join(odd[:3]))[:LONGEST_TOLD]
+        raise ResultsError(f"{path}: has other columns than this version writes ({told})")
     if not text.endswith("\n"):
         raise ResultsError(f"{path}: ends in the middle of line {text.count(chr(10)) + 1}; the file is truncated")
     parsers = [_parser(hint) for hint in typing.get_type_hints(kind).values()]
@@ -391,7 +394,7 @@ def read_rows(folder: Path, kind: type[Row]) -> list[Row]:
             try:
                 values.append(parse(cell))
             except ValueError as error:
-                raise ResultsError(f"{path}: line {number}: {column} cannot be {cell!r}") from error
+                raise ResultsError(f"{path}: line {number}: {column} cannot be {cell[:LONGEST_TOLD]!r}") from error
         rows.append(kind(*values))
     return rows
 

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from backends.lenet import VARIANTS, Field, fields, initial_weights, stage_shapes
+from backends.lenet import VARIANTS, Field, fields, initial_weights, seen_by_dense, stage_shapes
 from bench import checkpoints, inspection, pictures
 from bench.cases import UsageError
 from bench.checkpoints import Checkpoint
@@ -65,6 +65,25 @@ def test_a_unit_sees_its_field_and_nothing_else(name: str) -> None:
         values = forward(variant, weights, images, activated=False)[stage][:, 0, unit, unit]
         assert values[0] == values[1], stage
         assert values[0] != values[2], stage
+
+
+def test_dense_layers_see_what_the_formula_says_and_no_more() -> None:
+    assert {name: seen_by_dense(variant) for name, variant in VARIANTS.items()} == {
+        "lenet5": (0, 28),
+        "tanh": (0, 32),
+        "modern": (0, 32),
+        "lecun1998": (0, 32),
+        "mlp": (0, 28),
+        "cnn": (0, 26),
+    }
+    variant = VARIANTS["cnn"]
+    weights = {key: np.abs(value.astype(float)) + 0.1 for key, value in initial_weights(variant).items()}
+    images = np.full((3, 1, 28, 28), 0.01)
+    images[1, 0, 26:], images[1, 0, :, 26:] = 0.02, 0.02
+    images[2, 0, 25, 25] = 0.02
+    values = forward(variant, weights, images, activated=False)[variant.layers[-1].name]
+    assert np.array_equal(values[0], values[1])
+    assert not np.array_equal(values[0], values[2])
 
 
 def test_filters_are_drawn_blue_where_negative_and_orange_where_positive() -> None:

@@ -56,6 +56,18 @@ def test_what_does_not_divide_is_explained() -> None:
     )
     assert calculate(1, 28, parse_stack(["--pool=2"]))[-1].note == ""
     assert calculate(1, 7, parse_stack(["--pool", "3s2"]))[-1].note == "windows overlap"
+    padded = calculate(1, 32, parse_stack(["--conv", "6@5s2p1"]))[-1]  # windows reach padded row 32, the image's last
+    assert (padded.size, padded.note) == (15, "29 is no multiple of 2: only padding is seen by no window")
+    assert "the last 2 rows and columns" in calculate(1, 31, parse_stack(["--conv", "6@5s5p1"]))[-1].note
+    gaps = calculate(1, 7, parse_stack(["--pool", "2s5"]))[-1]
+    assert (gaps.size, gaps.note) == (2, "windows of 2 every 5 leave 3 between them unseen")
+
+
+def test_a_dense_layer_sees_what_the_maps_before_it_see() -> None:
+    rows = calculate(1, 5, parse_stack(["--pool", "2s5", "--dense", "10", "--dense", "3"]))
+    assert [row.receptive_field for row in rows] == [1, 2, 2, 2]
+    assert calculate(1, 8, parse_stack(["--conv", "1@3p1", "--dense", "2"]))[-1].receptive_field == 8
+    assert calculate(1, 9, parse_stack(["--dense", "2"]))[-1].receptive_field == 9
 
 
 @pytest.mark.parametrize(
@@ -68,6 +80,8 @@ def test_what_does_not_divide_is_explained() -> None:
         (["--dense", "10s2"], "has neither stride nor padding"),
         (["--relu", "1"], "unknown layer '--relu'; known are --conv, --pool, --subsample, --dense"),
         (["--conv"], "--conv wants a value"),
+        (["--conv", f"{'9' * 5000}@3"], "none of the forms"),
+        (["--conv", "\u0663@\u0665"], "none of the forms"),
         (
             ["--conv", "6@5", "--conv", "6@9"],
             "layer 2, conv: a 9x9 kernel does not fit into 4x4; make it smaller, or pad",
@@ -81,7 +95,7 @@ def test_a_stack_that_cannot_be_is_one_line(arguments: list[str], message: str) 
     assert message in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", ["", "0", "x32", "0x32", "32x", "3x0", "a"])
+@pytest.mark.parametrize("text", ["", "0", "x32", "0x32", "32x", "3x0", "a", "9" * 5000])
 def test_an_input_that_is_none(text: str) -> None:
     with pytest.raises(UsageError, match="--input"):
         parse_input(text)
@@ -96,3 +110,5 @@ def test_the_command(tmp_path: Path) -> None:
     assert "60,000" in done.stdout and "340,908" in done.stdout
     done = lenet_bench("layers", "resnet", cwd=tmp_path)
     assert done.returncode == 2 and "unknown preset 'resnet'" in done.stderr
+    done = lenet_bench("layers", "lenet5", "--input", "64", cwd=tmp_path)
+    assert done.returncode == 2 and "--input '64' has no effect on the preset lenet5" in done.stderr

@@ -493,6 +493,7 @@ def test_cells_that_no_axis_can_show_do_not_spoil_the_page(tmp_path: Path) -> No
         {"cpu": "\ud800", "memory_bytes": 10**400, "cpus": [[1]], "seed": "1", "gpu": None},
         {"command": "lenet-bench run --data 'half", "os": {"a": 1}},
         {"command": ["lenet-bench"], "memory_bytes": -1},
+        {"cpus": ["\ud800", 1], "os": ["\udcff"]},
         {"command": "lenet-bench"},
     ],
 )
@@ -546,6 +547,20 @@ def test_a_file_that_may_not_be_read_is_named_and_left_out(tmp_path: Path) -> No
     (run / "shapes.csv").mkdir()
     assert any("shapes.csv" in problem for problem in folders.read(run).problems)
     page_of(run)
+
+
+def test_words_of_a_broken_file_reach_nobodys_terminal_as_they_are(tmp_path: Path) -> None:
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:2])
+    (run / "shapes.csv").write_text(f'"\x1b[31m!\n",{"x" * 5000}\n')
+    (problem,) = [problem for problem in folders.read(run).problems if "shapes.csv" in problem]
+    assert problem.isprintable() and len(problem) < 400
+
+
+def test_several_runs_named_from_inside_the_first_have_their_page_above_it(tmp_path: Path) -> None:
+    first = made_up.write_run(tmp_path / "one", made_up.CASES[:2])
+    made_up.write_run(tmp_path / "two", made_up.CASES[:2], seed=1)
+    assert lenet_bench("report", ".", "../two", cwd=first).returncode == 0
+    assert (tmp_path / "report.html").exists() and not (first / "report.html").exists()
 
 
 def test_files_without_rows_are_named(tmp_path: Path) -> None:
