@@ -157,7 +157,7 @@ def intervals(base: alt.Chart, rows: Sequence[Any], low: str, shown: Any, **enco
 
 def is_cut(chart: Chart) -> bool:
     """Whether some interval reaches beyond the chart's edge."""
-    return any(layer["mark"].get("clip") for layer in chart.to_dict().get("layer", ()))
+    return isinstance(chart, alt.LayerChart) and any(getattr(layer.mark, "clip", None) is True for layer in chart.layer)
 
 
 def finite(rows: Iterable[Any], *columns: str) -> list[float]:
@@ -602,17 +602,17 @@ def history(rows: Sequence[tuple[int, Throughput]]) -> Chart:
             high="datum.images_per_s_high * datum.factor",
         )
     )
+    factors = [(row, 1.0) for _, row in rows]
+    if first.control_gflops:
+        factors += [(row, first.control_gflops / row.control_gflops) for _, row in rows if row.control_gflops]
 
-    def scaled(*names: str) -> list[float]:
-        """The same for those columns, of all that is drawn."""
-        found = [(1.0, value) for _, row in rows for value in finite([row], *names)]
-        if first.control_gflops:
-            by_control = [(first.control_gflops / row.control_gflops, row) for _, row in rows if row.control_gflops]
-            found += [(factor, value) for factor, row in by_control for value in finite([row], *names)]
-        return [factor * value / first.images_per_s for factor, value in found] if first.images_per_s else []
+    def over_first(*names: str) -> list[float]:
+        """Where those columns stand on the axis."""
+        found = [factor * value for row, factor in factors for value in finite([row], *names)]
+        return [value / first.images_per_s for value in found if first.images_per_s and math.isfinite(value)]
 
     x = alt.X("run:O", title="run", axis=alt.Axis(labelAngle=0))
-    shown = changes_domain(scaled("images_per_s"), scaled("images_per_s_low", "images_per_s_high"), 1)
+    shown = changes_domain(over_first("images_per_s"), over_first("images_per_s_low", "images_per_s_high"), 1)
     y = alt.Y("change:Q", title="over the first", scale=alt.Scale(zero=False, domain=shown), axis=alt.Axis(tickCount=4))
     scale = alt.Scale(domain=measured, range=tones(2))
     colour = alt.Color("how:N", title=None, scale=scale)

@@ -38,7 +38,7 @@ def layers(
         variant = VARIANTS[words[0]]
         rows = calculate(variant.input_channels, variant.input_size, steps_of(variant))
     else:
-        rows = calculate(*parse_input(size or "28"), parse_stack(words))
+        rows = calculate(*parse_input("28" if size is None else size), parse_stack(words))
     output.print(rich_table(grids.layers(rows)))
     for number, row in enumerate(rows):
         if row.note:

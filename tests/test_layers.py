@@ -110,5 +110,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert "60,000" in done.stdout and "340,908" in done.stdout
     done = lenet_bench("layers", "resnet", cwd=tmp_path)
     assert done.returncode == 2 and "unknown preset 'resnet'" in done.stderr
+    done = lenet_bench("layers", "--input", "", "--pool", "2", cwd=tmp_path)
+    assert done.returncode == 2 and "--input '' is neither a size" in done.stderr
     done = lenet_bench("layers", "lenet5", "--input", "64", cwd=tmp_path)
     assert done.returncode == 2 and "--input '64' has no effect on the preset lenet5" in done.stderr

@@ -34,15 +34,16 @@ async function drawAll() {
 function pin(table) {
   const names = table.tBodies[0].querySelectorAll("tr:first-child > th").length;
   const room = 0.65 * table.parentElement.clientWidth;
-  let left = 0;
-  for (let column = 0; column < names; column += 1) {
-    const width = table.tHead.rows[0].cells[column].offsetWidth;
+  const widths = [...table.tHead.rows[0].cells].slice(0, names).map((cell) => cell.offsetWidth);
+  let [left, fits] = [0, true];
+  widths.forEach((width, column) => {
+    fits &&= left + width <= room;
     for (const row of table.rows) {
-      row.cells[column].classList.toggle("pinned", left + width <= room);
+      row.cells[column].classList.toggle("pinned", fits);
       row.cells[column].style.setProperty("--left", `${left}px`);
     }
-    left += left + width <= room ? width : room;
-  }
+    left += width;
+  });
 }
 
 function pinAll() {
