@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from backends import Entry
-from bench import cli_learners, cli_report, cli_training, environments, grids, results, summary
+from bench import cli_environments, cli_learners, cli_report, cli_training, environments, grids, results, summary
 from bench import compare as comparing
 from bench import gate as gates
 from bench import run as runs
@@ -35,6 +35,7 @@ from bench.options import (
     Pythons,
     Results,
     Variants,
+    With,
     known_backends,
     lanes,
     names,
@@ -62,6 +63,7 @@ app = typer.Typer(
 app.add_typer(cli_training.app)
 app.add_typer(cli_learners.app)
 app.add_typer(cli_report.app)
+app.add_typer(cli_environments.app, name="environments")
 INTERNAL_ERROR = 70
 
 
@@ -94,6 +96,7 @@ def run(
     data: Data = "digits",
     data_dir: DataDir = None,
     python: Pythons = [],
+    with_pins: With = [],
     results_folder: Results = Path("results"),
     quick: Annotated[bool, typer.Option("--quick", help="two short passes: a first look, wide intervals")] = False,
     passes: Annotated[int | None, typer.Option("--passes", min=1, help="so many undisturbed passes")] = None,
@@ -142,6 +145,8 @@ def run(
             fewest_passes=2 if sweep is None else 1,
         )
     with only_run_here(), runs.datasets(request.cases, request.data, request.data_dir, DownloadBar) as folders:
+        interpreters = environments.ready(request.cases, registry, request.interpreters, with_pins, say)
+        request = replace(request, interpreters=interpreters, named=request.named | set(interpreters))
         begun = begun or runs.start(request, results_folder, registry)
         warn_if_busy()
         try:
@@ -183,6 +188,7 @@ def verify(
     precision: Precisions = ["float32", "float64"],
     device: Devices = ["cpu"],
     python: Pythons = [],
+    with_pins: With = [],
     results_folder: Results = Path("results"),
     deadline: Deadline = 600,
 ) -> None:
@@ -191,7 +197,7 @@ def verify(
         names(backend), names(mode), names(variant), names(device), names(precision), (BATCH_SIZE,), (1,)
     )
     selection = replace(selection, lanes=lanes(lane))
-    answers, _, code = gather("verify", selection, python, results_folder, deadline)
+    answers, _, code = gather("verify", selection, python, with_pins, results_folder, deadline)
     rows = [row for answer in answers for row in equivalence_rows(answer.case, answer.version, answer.comparisons)]
     if rows:
         output.print(rich_table(grids.equivalence(rows)))
@@ -212,13 +218,14 @@ def shapes(
     ] = False,
     device: Devices = ["cpu"],
     python: Pythons = [],
+    with_pins: With = [],
     results_folder: Results = Path("results"),
     deadline: Deadline = 300,
 ) -> None:
     """Every backend's stage shapes side by side, the formula's first; writes shapes.csv into the results folder."""
     selection = Selection(names(backend), names(mode), names(variant), names(device), ("float32",), (BATCH_SIZE,), (1,))
     selection = replace(selection, lanes=lanes(lane))
-    answers, registry, code = gather("shapes", selection, python, results_folder, deadline)
+    answers, registry, code = gather("shapes", selection, python, with_pins, results_folder, deadline)
     rows = [
         row
         for answer in answers
@@ -244,6 +251,7 @@ def selfcheck(
     data: Data = "digits",
     data_dir: DataDir = None,
     python: Pythons = [],
+    with_pins: With = [],
     results_folder: Results = Path("results"),
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="of the order of processes and turns")] = None,
     deadline: Deadline = 300,
@@ -260,6 +268,7 @@ def selfcheck(
     rows: list[SelfCheck] = []
     code = 0
     with only_run_here(), runs.datasets(cases, data, data_dir, DownloadBar) as folders, working() as progress:
+        interpreters = environments.ready(cases, registry, interpreters, with_pins, say)
         for case in cases:
             here = environments.find(registry[case.backend], case.device, interpreters)
             found, reason = (
@@ -301,6 +310,10 @@ def gate(
         list[str],
         typer.Option("--base-python", metavar="BACKEND=PATH", help="the base runs a backend in this interpreter"),
     ] = [],
+    base_with: Annotated[
+        list[str],
+        typer.Option("--base-with", metavar="PACKAGE==VERSION", help="as --with, for the base alone"),
+    ] = [],
     backend: Backends = [],
     mode: Modes = [],
     lane: Lanes = [],
@@ -312,6 +325,7 @@ def gate(
     data: Data = "digits",
     data_dir: DataDir = None,
     python: Pythons = [],
+    with_pins: With = [],
     results_folder: Results = Path("results"),
     quick: Annotated[bool, typer.Option("--quick", help="three passes: advisory, seldom conclusive")] = False,
     passes: Annotated[int | None, typer.Option("--passes", min=2, help="so many pairs of processes per look")] = None,
@@ -326,13 +340,14 @@ def gate(
     """Base and head side by side, in turns: red only for a slowdown that two looks confirm."""
     interpreters = environments.parse_interpreters(python)
     base_interpreters = environments.parse_interpreters(base_python, "--base-python")
-    if base is None and not base_interpreters:
-        raise UsageError("a gate needs a base: --base REV, or --base-python BACKEND=PATH")
+    if base is None and not base_interpreters and not base_with:
+        raise UsageError("a gate needs a base: --base REV, --base-with PACKAGE==VERSION, or --base-python BACKEND=PATH")
     registry = known_backends({**base_interpreters, **interpreters})
     selection = select(backend, mode, lane, variant, device, precision, batch, threads)
     if base is None and not selection.backends:
         # Where only interpreters differ, the other backends are the same on both sides.
-        selection = replace(selection, backends=tuple(base_interpreters))
+        pinned = environments.pins_replaced(base_with, expand(selection, registry), registry, base_interpreters)
+        selection = replace(selection, backends=(*base_interpreters, *pinned))
     cases = tuple(without_slow(expand(selection, registry), registry, selection.modes))
     refuse_unused({**base_interpreters, **interpreters}, cases)
     terms = gates.Terms(
@@ -348,7 +363,15 @@ def gate(
     with (
         only_run_here(),
         runs.datasets(cases, data, data_dir, DownloadBar) as folders,
-        gates.sides(base, base_interpreters, interpreters, cases, registry, allow_dirty) as (old, new),
+        gates.sides(
+            base,
+            gates.Asked(base_interpreters, base_with),
+            gates.Asked(interpreters, with_pins),
+            cases,
+            registry,
+            allow_dirty,
+            say,
+        ) as (old, new),
     ):
         begun = gates.start(terms, results_folder, registry, old, new)
         warn_if_busy()
@@ -380,6 +403,7 @@ def gather(
     verb: str,
     selection: Selection,
     python: list[str],
+    with_pins: list[str],
     results_folder: Path,
     deadline: float,
 ) -> tuple[list[Answer], dict[str, Entry], int]:
@@ -389,6 +413,7 @@ def gather(
     cases = expand(selection, registry)
     refuse_unused(interpreters, cases)
     results.make_writable(results_folder)
+    interpreters = environments.ready(cases, registry, interpreters, with_pins, say)
     named = {*selection.backends, *interpreters}
     answers: list[Answer] = []
     with working() as progress:
@@ -442,7 +467,3 @@ def main() -> None:
         traceback.print_exc()
         errors.print("lenet-bench: this is a fault of lenet-bench itself, and no verdict; please report it")
         sys.exit(INTERNAL_ERROR)
-
-
-if __name__ == "__main__":
-    main()

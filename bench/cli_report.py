@@ -10,7 +10,7 @@ import typer
 
 from bench import checkpoints, environments, results, train
 from bench.cases import UsageError
-from bench.options import DataDir, Deadline, Pythons
+from bench.options import DataDir, Deadline, Pythons, With
 from bench.results import ResultsError
 from bench.terminal import DownloadBar, say
 
@@ -62,6 +62,7 @@ def inspect(
     data_dir: DataDir = None,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda")] = "cpu",
     python: Pythons = [],
+    with_pins: With = [],
     output_folder: Annotated[Path | None, typer.Option("--output", help="where the pictures go")] = None,
     deadline: Deadline = 300,
 ) -> None:
@@ -71,8 +72,8 @@ def inspect(
     at = inspection.untrained(variant or "lenet5") if weights is None else checkpoints.load(weights)
     if weights is not None and variant not in (None, at.variant.name):
         raise UsageError(f"--variant {variant}: the weights of {weights} are of {at.variant.name}; leave it out")
-    if backend is None and (mode or python or device != "cpu"):
-        told = "mode" if mode else "python" if python else "device"
+    if backend is None and (mode or python or with_pins or device != "cpu"):
+        told = "mode" if mode else "python" if python else "with" if with_pins else "device"
         raise UsageError(f"--{told} has no effect without --backend: the reference works in NumPy")
     trained_on, normalisation = inspection.data_of(at)
     name = data or trained_on
@@ -82,7 +83,7 @@ def inspect(
     expected = stages = inspection.by_reference(at, shown)
     told = "the float64 reference"
     if backend is not None:
-        asked = inspection.ask(at, backend, mode, device, environments.parse_interpreters(python))
+        asked = inspection.ask(at, backend, mode, device, environments.parse_interpreters(python), with_pins, say)
         stages = inspection.by_backend(at, shown, asked, deadline)
         error = inspection.largest_error(stages, expected)
         told = f"{backend} {asked.case.mode}, off by {error:.0e} of a stage from the float64 reference"

@@ -28,6 +28,7 @@ from bench.options import (
     Modes,
     Pythons,
     Results,
+    With,
     backends_of,
     known_backends,
     names,
@@ -97,6 +98,7 @@ def train(
     device: Annotated[str, typer.Option("--device", help="cpu or cuda")] = "cpu",
     precision: Annotated[str, typer.Option("--precision", help="float32, float64 or tf32")] = "float32",
     python: Pythons = [],
+    with_pins: With = [],
     results_folder: Results = Path("results"),
     deadline: Deadline = 300,
     resume: Annotated[
@@ -141,6 +143,9 @@ def train(
         command = shlex.join(["lenet-bench", *sys.argv[1:]])
         request = trainings.Request(courses, named, data_dir, interpreters, deadline, command)
     with only_run_here(), trainings.prepared(request.courses, request.data_dir, DownloadBar) as folders:
+        cases = [course.case for course in request.courses]
+        interpreters = environments.ready(cases, registry, request.interpreters, with_pins, say)
+        request = replace(request, interpreters=interpreters, named=request.named | set(interpreters))
         run = run or trainings.start(request, results_folder, registry)
         warn_if_busy()
         try:
@@ -263,6 +268,7 @@ def evaluate(
     device: Annotated[str, typer.Option("--device", help="cpu or cuda")] = "cpu",
     precision: Annotated[str, typer.Option("--precision", help="float32, float64 or tf32")] = "float32",
     python: Pythons = [],
+    with_pins: With = [],
     deadline: Deadline = 300,
 ) -> None:
     """What saved weights score on the test images in every framework, and whether all predict the same."""
@@ -281,6 +287,7 @@ def evaluate(
     if name not in NAMES:
         raise UsageError(f"unknown data set {name!r}; known are {', '.join(NAMES)}")
     images = trainings.load_images(name, at.variant.name, course.get("normalisation", "unit"), data_dir)
+    interpreters = environments.ready(cases, registry, interpreters, with_pins, say)
     found = evaluated(weights, at, cases, images, registry, interpreters, deadline)
     output.print(rich_table(grids.evaluations(found, name)))
     for one in found:

@@ -38,10 +38,10 @@ from backends import lenet
 from bench import ground, turns
 from bench.cases import Case
 from bench.control import controls_for, is_control
-from bench.environments import SOURCE_ROOT
 from bench.lesson import write_lesson
 from bench.results import Round, printable
 from bench.subject import Slowdown, first_lesson
+from bench.tree import lay_out
 from bench.worker import Order, write_order
 
 POLL_SECONDS = 0.05
@@ -179,12 +179,14 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 @dataclass
 class Place:
-    """Where the processes of one group live: their folder, the address at which they announce a case, and who came.
+    """Where the processes of one group live: their folder, the tree that they import, the address at which they
+    announce a case, and who came.
 
     `queues` says for each case what a process takes that begins with it.
     """
 
     scratch: Path
+    tree: Path
     address: str
     token: str
     arrivals: queue.Queue[tuple[Announced, Connection]]
@@ -272,7 +274,7 @@ class Conductor:
         """The first case of every process side by side, then the second of each, and so on."""
         outcomes: list[Outcome] = []
         with tempfile.TemporaryDirectory(prefix="lenet-bench-") as scratch, listening() as (address, token, arrivals):
-            place = Place(Path(scratch), address, token, arrivals)
+            place = Place(Path(scratch), lay_out(Path(scratch) / "tree"), address, token, arrivals)
             try:
                 place.queues = {case: own[own.index(case) :] for own in queues.values() for case in own}
                 for stage in itertools.zip_longest(*queues.values()):
@@ -329,7 +331,7 @@ class Conductor:
         folder = Path(tempfile.mkdtemp(prefix=f"{case.id}-", dir=place.scratch))
         orders = [self._order(one, folder) for one in place.queues.get(case, [case])]
         python = sys.executable if is_control(case) else str(self.interpreters[case])
-        source = self.sources.get(case, SOURCE_ROOT)
+        source = self.sources.get(case, place.tree)
         command = [python, "-m", "pytest", "-c", str(source / "bench" / "pytest.ini")]
         command += ["-p", "pytest_benchmark.plugin", f"--rootdir={source}"]
         command += [f"--lenet-order={order}" for order in orders]

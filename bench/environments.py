@@ -1,28 +1,24 @@
 """Where each backend runs: the interpreter of its own environment, or the reason why there is none.
 
-nox makes the environments (see `noxfile.py`) in `.nox/<backend>` (`.nox/<backend>-cuda` for CUDA) and
-leaves a line in `unavailable.txt` where it could not. `--python backend=PATH` names another
+`ready` makes the environments that are missing (`installing.py`), in `.nox/<backend>` (`.nox/<backend>-cuda` for
+CUDA), and a line in `unavailable.txt` says why one could not be made. `--python backend=PATH` names another
 interpreter, which needs NumPy, pytest, pytest-benchmark and the framework, and nothing else.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backends import Entry, Mode
-from bench import ground
-from bench.cases import UsageError
+from bench import ground, installing, pins, tree
+from bench.cases import Case, UsageError
 
-SOURCE_ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENTS_VARIABLE = "LENET_BENCH_ENVIRONMENTS"
-REASON_FILE = "unavailable.txt"
 OLDEST_PYTHON = (3, 10)
 PROBE_SECONDS = 60
 
@@ -59,21 +55,65 @@ class Environment:
     reason: str = ""
 
 
+def ready(
+    cases: Collection[Case],
+    registry: Mapping[str, Entry],
+    interpreters: Mapping[str, Path],
+    wanted: Sequence[str],
+    say: Callable[[str], None],
+) -> dict[str, Path]:
+    """Make what these cases need and is missing; the interpreters, and those of backends whose pins `wanted` replaces.
+
+    What cannot be made is found out by `find`. Raises UsageError where `wanted` replaces nothing.
+    """
+    replaced = pins_replaced(wanted, cases, registry, interpreters)
+    needed = [
+        pins.of_place(place) for place in places(cases, registry) if place[0].name not in {*interpreters, *replaced}
+    ]
+    make([*replaced.values(), *filter(None, needed)], say)
+    folder = installing.environments_folder()
+    return {**interpreters, **{name: installing.interpreter(folder / own.name) for name, own in replaced.items()}}
+
+
+def pins_replaced(
+    wanted: Sequence[str], cases: Collection[Case], registry: Mapping[str, Entry], elsewhere: Collection[str] = ()
+) -> dict[str, pins.Pins]:
+    """What `--with` or `--base-with` replaces, by backend, but for those that run `elsewhere`. Raises UsageError."""
+    try:
+        return pins.replaced(wanted, [place for place in places(cases, registry) if place[0].name not in elsewhere])
+    except pins.UnknownPins as error:
+        raise UsageError(str(error)) from error
+
+
+def places(cases: Collection[Case], registry: Mapping[str, Entry]) -> list[pins.Place]:
+    """Which backends have to run on which devices, as far as they can."""
+    asked = dict.fromkeys((case.backend, case.device) for case in cases)
+    return [(registry[name], device) for name, device in asked if device in registry[name].devices]
+
+
+def make(wanted: Sequence[pins.Pins], say: Callable[[str], None]) -> dict[str, str]:
+    """Make environments, all at the same time; by name, why one could not be made. Raises UsageError."""
+    try:
+        return installing.make_all(wanted, say)
+    except (installing.NotMade, OSError) as error:
+        raise UsageError(str(error)) from error
+
+
 def find(entry: Entry, device: str, interpreters: Mapping[str, Path]) -> Environment:
     """The environment of a backend for a device, probed for everything that a worker imports."""
     if entry.name in interpreters:
         python, way_out = interpreters[entry.name], "install them there"
     else:
         name = entry.environment(device)
-        python, way_out = (
-            _interpreter(_environments() / name),
-            f"delete {_environments() / name} if it is there; nox makes it anew",
-        )
-    note = python.parent.parent / REASON_FILE
+        folder = installing.environments_folder() / name
+        python, way_out = installing.interpreter(folder), f"`lenet-bench environments make {name}` makes it anew"
+    note = python.parent.parent / installing.REASON_FILE
     if note.is_file():
         return Environment(entry.name, python, note.read_text(encoding="utf-8").strip())
     if not python.is_file():
         return Environment(entry.name, python, f"there is no {python}; {way_out}")
+    if entry.name not in interpreters and not (folder / installing.STAMP).is_file():
+        return Environment(entry.name, python, f"{folder} was never finished; {way_out}")
     try:
         answer = _ask(python, PROBE, "numpy", "pytest", "pytest_benchmark", entry.framework)
     except NoAnswer as error:
@@ -94,7 +134,7 @@ def parse_interpreters(pairs: list[str], option: str = "--python") -> dict[str, 
         if not (name and equals and value):
             raise UsageError(f"{option} {pair!r} is not of the form backend=PATH")
         path = Path(value).expanduser().absolute()
-        interpreters[name] = _interpreter(path) if path.is_dir() else path
+        interpreters[name] = installing.interpreter(path) if path.is_dir() else path
     return interpreters
 
 
@@ -116,23 +156,16 @@ def registered_at(python: Path, name: str) -> Entry:
 
 def _ask(python: Path, program: str, *arguments: str) -> Any:
     """What a program printed as JSON. Raises NoAnswer."""
-    environment = ground.environment({}, str(SOURCE_ROOT))
     command = [str(python), "-c", program, *arguments]
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, timeout=PROBE_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoAnswer(f"{python} does not run ({error})") from error
+    with tempfile.TemporaryDirectory(prefix="lenet-bench-") as scratch:
+        environment = ground.environment({}, str(tree.lay_out(Path(scratch) / "tree")))
+        try:
+            done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, timeout=PROBE_SECONDS)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NoAnswer(f"{python} does not run ({error})") from error
     try:
         answer = json.loads(done.stdout)
         return answer["answer"]
     except (ValueError, TypeError, KeyError) as error:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise NoAnswer(f"{python} is no Python ({said[-1] if said else f'exit status {done.returncode}'})") from error
-
-
-def _environments() -> Path:
-    return Path(os.environ.get(ENVIRONMENTS_VARIABLE, SOURCE_ROOT / ".nox"))
-
-
-def _interpreter(folder: Path) -> Path:
-    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")

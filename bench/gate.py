@@ -20,15 +20,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from backends import Entry
-from bench import environments, ground, results, revision
+from bench import environments, ground, installing, pins, results, revision
 from bench.cases import Case, Selection, UsageError, impossible
 from bench.conductor import Conductor, Outcome, Plan, told_in
 from bench.control import control_of, controls_for, is_control
-from bench.environments import SOURCE_ROOT
 from bench.estimates import Look, calm_sweeps, look_at_pairs, step_seconds
 from bench.machine import Machine
 from bench.results import Process, Round, Verdict
 from bench.run import process_row
+from bench.tree import SOURCE_ROOT
 from bench.verdicts import FAILED, MISMATCH, MISSING, judge, look_fields
 
 BASE, HEAD = "base", "head"
@@ -59,6 +59,14 @@ class Side:
     label: str
     source: Path
     interpreters: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line names for a side: interpreters, and pins to replace."""
+
+    interpreters: Mapping[str, Path]
+    pins: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -284,13 +292,14 @@ def contents_of(source: Path) -> dict[str, Any]:
 @contextmanager
 def sides(
     base: str | None,
-    base_interpreters: Mapping[str, Path],
-    interpreters: Mapping[str, Path],
+    asked_of_base: Asked,
+    asked_of_head: Asked,
     cases: Collection[Case],
     registry: Mapping[str, Entry],
     allow_dirty: bool,
+    say: Callable[[str], None],
 ) -> Iterator[tuple[Side, Side]]:
-    """Both trees, laid out in folders of their own. Raises UsageError before anything is measured."""
+    """Both trees, laid out in folders of their own, and their environments. Raises UsageError before measuring."""
     dirty = revision.changes(SOURCE_ROOT)
     commit = None if base is None else revision.resolve(SOURCE_ROOT, base)
     if dirty and not allow_dirty:
@@ -306,8 +315,10 @@ def sides(
             revision.copy_working_tree(SOURCE_ROOT, trees[0])
         else:
             revision.check_out(SOURCE_ROOT, commit, trees[0])
+        interpreters = environments.ready(cases, registry, asked_of_head.interpreters, asked_of_head.pins, say)
+        base_interpreters = environments.ready(cases, registry, asked_of_base.interpreters, asked_of_base.pins, say)
         shared = [one for one in cases if one.backend not in base_interpreters]
-        refuse_other_requirements(trees[0], trees[1], [(registry[one.backend], one.device) for one in shared])
+        base_interpreters |= environments_of_base(trees[0], trees[1], environments.places(shared, registry), say)
         last = revision.git(SOURCE_ROOT, "rev-parse", "HEAD").decode()[:12]
         here = f"{last}{' with changes' if dirty else ''}" or "the working tree"
         other = "".join(f" {name}={path}" for name, path in base_interpreters.items())
@@ -317,16 +328,26 @@ def sides(
         )
 
 
-def refuse_other_requirements(base: Path, head: Path, places: Collection[tuple[Entry, str]]) -> None:
-    """One environment cannot serve two requirement files. Raises UsageError."""
+def environments_of_base(
+    base: Path, head: Path, places: Collection[tuple[Entry, str]], say: Callable[[str], None]
+) -> dict[str, Path]:
+    """Interpreters with what the base pins, where that is something else. Raises UsageError where one is not made."""
     old, new = revision.requirement_files(base), revision.requirement_files(head)
-    for entry, device in places:
-        name = entry.environment(device)
-        if name in old and old[name] != new.get(name):
+    own = {
+        entry.name: pins.at_base(name, old[name])
+        for entry, device in places
+        if (name := entry.environment(device)) in old and old[name] != new.get(name)
+    }
+    reasons = environments.make([*own.values()], say)
+    for backend, one in own.items():
+        if reasons[one.name]:
             raise UsageError(
-                f"the requirements of {name} differ between base and head: `nox -s gate` makes an environment for "
-                f"each, or name the base's with --base-python {entry.name}=PATH"
+                f"the requirements of {backend} differ between base and head, and {reasons[one.name]}: "
+                f"name an interpreter for the base with --base-python {backend}=PATH"
             )
+    return {
+        backend: installing.interpreter(installing.environments_folder() / one.name) for backend, one in own.items()
+    }
 
 
 def start(terms: Terms, results_folder: Path, registry: Mapping[str, Entry], base: Side, head: Side) -> Gate:

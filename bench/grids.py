@@ -450,6 +450,14 @@ def layers(rows: Sequence[Row]) -> Grid:
     return grid
 
 
+def environments(rows: Sequence[tuple[str, str, str]], place: str) -> Grid:
+    """Each environment's name, its Python's version and its state."""
+    grid = Grid(f"Environments in {place}", headings(["name", "Python", "state"]))
+    for row in rows:
+        grid.rows.append([(text,) for text in row])
+    return grid
+
+
 def history(
     found: Mapping[str, Sequence[tuple[int, Throughput]]], labels: Mapping[str, str], names: Mapping[int, str]
 ) -> Grid:

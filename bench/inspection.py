@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,13 +95,22 @@ class Asked:
     python: Path
 
 
-def ask(at: Checkpoint, backend: str, mode: str | None, device: str, interpreters: dict[str, Path]) -> Asked:
+def ask(
+    at: Checkpoint,
+    backend: str,
+    mode: str | None,
+    device: str,
+    interpreters: dict[str, Path],
+    with_pins: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> Asked:
     """Who is to work the stages out. Raises UsageError where there is none, or it cannot."""
     registry = known_backends(interpreters)
     modes = (mode,) if mode else ()
     selection = Selection((backend,), modes, (at.variant.name,), (device,), lanes=() if mode else ("tutorial",))
     case = representative(expand(selection, registry), modes)[0]
     refuse_unused(interpreters, [case])
+    interpreters = environments.ready([case], registry, interpreters, with_pins, say)
     here = environments.find(registry[case.backend], device, interpreters)
     if reason := impossible(case, registry[case.backend]) or here.reason:
         raise UsageError(f"{backend}: {reason}")

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from bench import ground
+from bench.tree import is_checkout
 
 BUSY_PERCENT = 25
 
@@ -34,8 +35,8 @@ class Machine:
             cpu=cpu_model(),
             gpu=_first_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
             os=platform.platform(),
-            commit=_first_line("git", "-C", str(source_root), "rev-parse", "HEAD"),
-            dirty=_dirty(source_root),
+            commit=_first_line("git", "-C", str(source_root), "rev-parse", "HEAD") if is_checkout() else "",
+            dirty=_dirty(source_root) if is_checkout() else "",
         )
 
     def details(self) -> dict[str, Any]:

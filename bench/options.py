@@ -29,6 +29,10 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", help="folder with ID
 Pythons = Annotated[
     list[str], typer.Option("--python", metavar="BACKEND=PATH", help="run a backend in this interpreter")
 ]
+With = Annotated[
+    list[str],
+    typer.Option("--with", metavar="PACKAGE==VERSION", help="instead of that pin, in an environment of its own"),
+]
 Results = Annotated[Path, typer.Option("--results", help="where run folders go")]
 
 

@@ -50,6 +50,7 @@ from bench.estimates import (
 from bench.machine import Machine
 from bench.results import Comparison, Equivalence, Overhead, Process, Round, Shape, Throughput
 from bench.shapes import shape_rows
+from bench.tree import SOURCE_ROOT
 from bench.verify import equivalence_rows
 
 FEWEST_PASSES = 3
@@ -359,7 +360,7 @@ def start(request: Request, results_folder: Path, registry: Mapping[str, Entry])
     """A new run folder that says what was asked for. Raises ResultsError before anything is measured."""
     now = datetime.now(timezone.utc)
     folder = results.make_folder(results_folder, f"{now:%Y%m%dT%H%M%S}-{request.seed:08x}")
-    machine = Machine.here(environments.SOURCE_ROOT)
+    machine = Machine.here(SOURCE_ROOT)
     run = Run(folder, request, registry, machine, now.isoformat(timespec="seconds"))
     results.write_json(folder / REQUEST_FILE, {"utc": run.utc, "request": request.as_json()})
     results.write_json(folder / "machine.json", {**machine.details(), "command": request.command, "seed": request.seed})
@@ -379,7 +380,7 @@ def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise results.ResultsError(f"{path}: tells of no run that could be resumed ({error})") from error
     registry = known(dict(request.interpreters))
-    run = Run(folder, request, registry, Machine.here(environments.SOURCE_ROOT), fields["utc"])
+    run = Run(folder, request, registry, Machine.here(SOURCE_ROOT), fields["utc"])
     processes = results.read_rows_if_any(folder, Process)
     rounds = results.read_rows_if_any(folder, Round)
     run.equivalence = results.read_rows_if_any(folder, Equivalence)

@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from bench import environments
 from bench.cases import Case
 from bench.conductor import Conductor, Plan, told_in
 from bench.control import control_of
@@ -21,6 +20,7 @@ from bench.estimates import calm_sweeps, log_interval, pair_sd, ratios_by_pass, 
 from bench.machine import Machine
 from bench.results import Round, SelfCheck
 from bench.subject import Slowdown
+from bench.tree import SOURCE_ROOT
 
 SAME, PLAIN = "same", "plain"
 SLOWDOWNS = {
@@ -69,7 +69,7 @@ def check(
                 return [], f"{outcome.status}: {outcome.reason}"
             rounds.setdefault(outcome.case.id, []).extend(outcome.rounds)
     calm = calm_sweeps(rounds[control_of(case).id])
-    machine = Machine.here(environments.SOURCE_ROOT)
+    machine = Machine.here(SOURCE_ROOT)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     identical, _ = ratios_by_pass(rounds[replace(case, copy=SAME).id], rounds[everyone[0].id], calm)
     rows = []

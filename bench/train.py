@@ -30,12 +30,12 @@ from bench.agreement import Agreement, agreement, worst
 from bench.cases import Case, UsageError, impossible
 from bench.checkpoints import Checkpoint
 from bench.conductor import kill_group, last_words, shared_cpus
-from bench.environments import SOURCE_ROOT
 from bench.lesson import has_kinks
 from bench.machine import Machine
 from bench.results import Accuracy, Curve, Loss, printable
 from bench.run import REQUEST_FILE, mebibytes, one_line
 from bench.training import LAST, Course, Images, normalised
+from bench.tree import SOURCE_ROOT, lay_out
 
 FIRST, SECOND = 0.985, 0.990
 
@@ -356,7 +356,7 @@ def converse(
             process = subprocess.Popen(
                 [str(python), "-m", "bench.training", verb, str(path)],
                 cwd=scratch,
-                env=ground.environment(chosen, str(SOURCE_ROOT)),
+                env=ground.environment(chosen, str(lay_out(Path(scratch) / "tree"))),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=output,

@@ -19,8 +19,8 @@ from typing import Any
 from bench import ground, turns
 from bench.cases import Case
 from bench.conductor import kill_group, last_words
-from bench.environments import SOURCE_ROOT
 from bench.results import Equivalence, printable
+from bench.tree import lay_out
 from bench.worker import Order, write_order
 
 # Small, so that 100 steps of plain Python loops take seconds; the main job proves at the timed batch size.
@@ -60,7 +60,7 @@ def ask(
             process = subprocess.Popen(
                 [str(python), "-m", "bench.worker", verb, str(listing), str(answer)],
                 cwd=scratch,
-                env=ground.environment(chosen, str(SOURCE_ROOT)),
+                env=ground.environment(chosen, str(lay_out(Path(scratch) / "tree"))),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,90 @@
+"""`lenet-bench environments`: make, list and remove what the frameworks run in. Commands that measure make what they
+need by themselves."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import environments, grids, installing, pins
+from bench.cases import UsageError
+from bench.tables import rich_table
+from bench.terminal import output, say
+
+app = typer.Typer(no_args_is_help=False, help="Make, list and remove the environments of the frameworks.")
+Names = Annotated[list[str] | None, typer.Argument(help=f"{', '.join(pins.ALL[1:])}, ...; all where none is named")]
+
+
+@app.command()
+def make(name: Names = None) -> None:
+    """Make what is missing or whose pins have changed, all at the same time; exit code 4 where one cannot be made."""
+    wanted = [known(one) for one in name or pins.ALL[1:]]
+    reasons = environments.make(wanted, say)
+    for one in wanted:
+        if not reasons[one.name]:
+            say(f"{one.name}: {installing.interpreter(installing.environments_folder() / one.name)}")
+    raise typer.Exit(4 if any(reasons.values()) else 0)
+
+
+@app.command("list")
+def list_them() -> None:
+    """What is there, what state it is in, and where."""
+    place = installing.environments_folder()
+    rows = [state_of(place / name) for name in dict.fromkeys([*pins.ALL, *there(place)])]
+    output.print(rich_table(grids.environments(rows, str(place))))
+    say(f"made with {installing.installer()}")
+
+
+@app.command()
+def remove(name: Names = None) -> None:
+    """Delete environments; the next command that needs one makes it anew."""
+    place = installing.environments_folder()
+    own = Path(sys.prefix).resolve()
+    for one in name or [one for one in there(place) if (place / one).resolve() != own]:
+        if one not in there(place):
+            raise UsageError(
+                f"there is no environment {one!r} in {place}; there are {', '.join(there(place)) or 'none'}"
+            )
+        if (place / one).resolve() == own:
+            raise UsageError(f"{place / one} runs this command; delete the folder by hand")
+        with installing.alone(place / f".{one}.lock", lambda one=one: say(f"{one}: waiting for another command")):  # type: ignore[misc]
+            (place / one / installing.STAMP).unlink(missing_ok=True)
+            shutil.rmtree(place / one)
+        say(f"{one}: removed")
+
+
+def known(name: str) -> pins.Pins:
+    try:
+        return pins.of(name)
+    except pins.UnknownPins as error:
+        raise UsageError(str(error)) from error
+
+
+def there(place: Path) -> list[str]:
+    """The folders that are environments, finished or not, and nothing else that nox or a user keeps beside them."""
+    marks = (installing.STAMP, installing.REASON_FILE, installing.LOG)
+    found = sorted(folder for folder in place.iterdir() if folder.is_dir()) if place.is_dir() else []
+    return [folder.name for folder in found if any((folder / mark).is_file() for mark in marks)]
+
+
+def state_of(folder: Path) -> tuple[str, str, str]:
+    """Its name, its Python's version, and its state in words."""
+    name, python = folder.name, installing.interpreter(folder)
+    if not folder.is_dir():
+        return name, "", "not made yet"
+    if (folder / installing.REASON_FILE).is_file():
+        return name, "", (folder / installing.REASON_FILE).read_text(encoding="utf-8").strip()
+    if not (folder / installing.STAMP).is_file():
+        return name, "", "not finished"
+    try:
+        asked = [str(python), "-I", "-c", "import platform; print(platform.python_version())"]
+        version = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        return name, "", f"its Python does not run ({error})"
+    built_in = (pins.REQUIREMENTS / f"{name}.txt").is_file()
+    return name, version, "ready" if not built_in or installing.is_ready(pins.of(name)) else "its pins have changed"

@@ -1,0 +1,321 @@
+"""How an environment is made: by uv where there is one, by virtualenv and pip where not; several at the same time.
+
+An environment is finished when its stamp is written, which is the last thing that happens: one whose making was
+killed, or failed, is made anew. While it is made, a lock keeps other commands waiting. Imports little, because nox's
+own Python makes the harness's environment.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bench.pins import Pins
+from bench.tree import SOURCE_ROOT, is_checkout
+
+ENVIRONMENTS_VARIABLE = "LENET_BENCH_ENVIRONMENTS"
+INSTALLER_VARIABLE = "LENET_BENCH_INSTALLER"
+PIP, NONE = "pip", "none"
+STAMP, REASON_FILE, LOG = "installed.txt", "unavailable.txt", "install.log"
+LONGEST_REASON = 400
+PIP_ASKED_SECONDS = 20
+
+# What pip is told by its variables and configuration files, and what uv calls the same.
+CARRIED_OVER = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "no-index": "UV_NO_INDEX",
+    "constraint": "UV_CONSTRAINT",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+    "proxy": "ALL_PROXY",
+}
+# What uv draws around the lines of an error.
+DRAWN = " \N{MULTIPLICATION SIGN}╰─▶│├╭"
+SEPARATED_BY_COMMAS = ("UV_FIND_LINKS",)
+
+# A child that the kernel kills when this process ends, however it ends (Linux): nobody installs into a folder that
+# the next command makes anew.
+ON_A_LEASH = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+if os.getppid() != int(sys.argv[1]):
+    os._exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+Say = Callable[[str], None]
+
+
+class NotMade(Exception):
+    """Why there is no such environment, in one line."""
+
+
+def environments_folder() -> Path:
+    """Where environments lie: in the checkout, of an installed command in the user's cache, or where told."""
+    if told := os.environ.get(ENVIRONMENTS_VARIABLE):
+        return Path(told).expanduser().absolute()
+    if is_checkout():
+        return SOURCE_ROOT / ".nox"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("lenet-bench")) / "environments"
+
+
+def interpreter(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def is_ready(pins: Pins) -> bool:
+    """Whether that environment is there, finished, and made from these pins."""
+    folder = environments_folder() / pins.name
+    try:
+        return (folder / STAMP).read_text(encoding="utf-8") == pins.stamp and interpreter(folder).is_file()
+    except OSError:
+        return False
+
+
+def installer() -> str:
+    """The path of uv, `pip`, or `none`, as the variable says, or as is found beside this Python and on the path."""
+    told = os.environ.get(INSTALLER_VARIABLE, "")
+    if told and told != "uv":
+        return told
+    try:
+        import uv
+
+        return str(uv.find_uv_bin())
+    except (ImportError, OSError):
+        pass
+    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
+    found = beside or shutil.which("uv")
+    if told and not found:
+        raise NotMade(f"{INSTALLER_VARIABLE}=uv, and there is no uv on this machine; pip install uv")
+    return found or PIP
+
+
+def make_all(wanted: Sequence[Pins], say: Say) -> dict[str, str]:
+    """Make what is not ready, all at the same time; by name, why one could not be made, or nothing.
+
+    `say` is given a line when one begins, waits, is ready or has failed.
+    """
+    reasons = dict.fromkeys((pins.name for pins in wanted), "")
+    missing = [pins for pins in wanted if not is_ready(pins)]
+    if not missing:
+        return reasons
+    tool = installer()
+    making = Making(tool, settings_for_uv() if tool not in (PIP, NONE) else {}, say)
+    with ThreadPoolExecutor(len(missing)) as pool:
+        try:
+            reasons |= zip((pins.name for pins in missing), pool.map(making.make, missing))
+        except BaseException:
+            making.stop()
+            raise
+    return reasons
+
+
+class Making:
+    """The making of some environments, with the processes that it has started."""
+
+    def __init__(self, tool: str, settings: Mapping[str, str], say: Say) -> None:
+        self.tool, self.settings, self.say = tool, settings, say
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.stopped = False
+        self.lock = threading.Lock()
+
+    def stop(self) -> None:
+        """Start nothing more, and end what runs."""
+        with self.lock:
+            self.stopped = True
+            for process in self.running:
+                process.kill()
+
+    def make(self, pins: Pins) -> str:
+        """Make one; why it could not be made, or nothing."""
+        place = environments_folder()
+        try:
+            if self.tool == NONE:
+                raise NotMade(f"{INSTALLER_VARIABLE}={NONE}: nothing is made")
+            place.mkdir(parents=True, exist_ok=True)
+            with alone(place / f".{pins.name}.lock", lambda: self.say(f"{pins.name}: waiting for another command")):
+                if not is_ready(pins):
+                    self._make(pins, place / pins.name)
+        except (NotMade, OSError) as error:
+            reason = f"environment {pins.name} could not be made: {error}"
+            if self.tool != NONE and not self.stopped:
+                self.say(reason)
+                with contextlib.suppress(OSError):
+                    (place / pins.name / REASON_FILE).write_text(f"{reason}\n", encoding="utf-8")
+            return reason
+        return ""
+
+    def _make(self, pins: Pins, folder: Path) -> None:
+        began = time.monotonic()
+        by = "pip" if self.tool == PIP else "uv"
+        self.say(f"{pins.name}: making its environment with {by}, once, in {folder}")
+        if folder.exists():
+            (folder / STAMP).unlink(missing_ok=True)
+            shutil.rmtree(folder)
+        folder.mkdir()
+        requirements = folder / "requirements.txt"
+        requirements.write_text(pins.text, encoding="utf-8")
+        (self._with_pip if self.tool == PIP else self._with_uv)(pins, folder, requirements)
+        write_last(folder / STAMP, pins.stamp)
+        self.say(f"{pins.name}: ready after {time.monotonic() - began:.0f} s")
+
+    def _with_pip(self, pins: Pins, folder: Path, requirements: Path) -> None:
+        choices = [word for version in pins.pythons or [base_python()] for word in ("--python", version)]
+        code, said = self._run(folder, [sys.executable, "-m", "virtualenv", "--quiet", *choices, str(folder)])
+        if code:
+            raise NotMade(no_python(pins) if pins.pythons else explained(said, folder))
+        command = [str(interpreter(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        self._install(folder, [*command, "--no-input", "--only-binary", ":all:", "-r", str(requirements)])
+
+    def _with_uv(self, pins: Pins, folder: Path, requirements: Path) -> None:
+        base = [self.tool, "venv", "--quiet", "--no-project", "--allow-existing"]
+        said = ""
+        for version in pins.pythons or [base_python()]:
+            code, said = self._run(folder, [*base, "--no-python-downloads", "--python", version, str(folder)])
+            if not code:
+                break
+        else:
+            if not pins.pythons:
+                raise NotMade(explained(said, folder))
+            self.say(f"{pins.name}: {no_python(pins)}: uv fetches Python {pins.pythons[0]}")
+            code, said = self._run(folder, [*base, "--python", pins.pythons[0], str(folder)])
+            if code:
+                raise NotMade(f"{no_python(pins)}, and uv could not fetch one: {explained(said, folder)}")
+        command = [self.tool, "pip", "install", "--quiet", "--python", str(interpreter(folder)), "--compile-bytecode"]
+        self._install(folder, [*command, "--only-binary", ":all:", "-r", str(requirements)])
+
+    def _install(self, folder: Path, command: Sequence[str]) -> None:
+        code, said = self._run(folder, command)
+        if code:
+            raise NotMade(explained(said, folder))
+
+    def _run(self, folder: Path, command: Sequence[str]) -> tuple[int, str]:
+        """The exit status of a command, and what it printed, which also goes into the log."""
+        if sys.platform == "linux":
+            command = [sys.executable, "-I", "-c", ON_A_LEASH, str(os.getpid()), *command]
+        hidden = ("PYTHON", "VIRTUAL_ENV", "CONDA_", "UV_PROJECT", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+        with self.lock:
+            if self.stopped:
+                raise NotMade("interrupted")
+            # At the file system's root: the settings of a project that the caller stands in are not meant for this.
+            process = subprocess.Popen(
+                command,
+                cwd=folder.anchor,
+                env={**variables, **self.settings},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            self.running.add(process)
+        said = process.communicate()[0].decode("utf-8", "replace")
+        with self.lock:
+            self.running.discard(process)
+        with (folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(said)
+        return process.returncode, said
+
+
+@contextlib.contextmanager
+def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock that only one process has; `waiting` is called where another one has it now."""
+    import filelock  # comes with virtualenv, and so with nox
+
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_last(path: Path, text: str) -> None:
+    """The whole text, or no file."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def base_python() -> str:
+    """The Python that this one's environment was made from."""
+    return str(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def no_python(pins: Pins) -> str:
+    return f"no Python {' or '.join(pins.pythons)} found on this machine"
+
+
+def explained(said: str, folder: Path) -> str:
+    """What an installer's output says went wrong, in one line, and where the rest is."""
+    lines = [line.strip(DRAWN) for line in said.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("warning:", "WARNING:", "hint:"))]
+    wrong = [line for line in lines if line.startswith("ERROR")][-1:] or lines or ["it printed nothing"]
+    return f"{' '.join(wrong)[:LONGEST_REASON]} (log: {folder / LOG})"
+
+
+def settings_for_children() -> dict[str, str]:
+    """Variables by which a command that is started from here makes environments as this one would.
+
+    Its Python need not have uv or pip beside it. Asking pip takes a third of a second: only where uv is used.
+    """
+    tool = installer()
+    chosen = {ENVIRONMENTS_VARIABLE: str(environments_folder()), INSTALLER_VARIABLE: tool}
+    return {**chosen, **(settings_for_uv() if tool not in (PIP, NONE) else {})}
+
+
+def settings_for_uv() -> dict[str, str]:
+    """pip's settings as uv's variables, but for those that the user has set: a mirror or a local wheel is seen."""
+    found: dict[str, str] = {}
+    for name, words in settings_of_pip().items():
+        separator = "," if CARRIED_OVER[name] in SEPARATED_BY_COMMAS else " "
+        found[CARRIED_OVER[name]] = separator.join(words)
+    if "UV_INDEX" in found or "UV_FIND_LINKS" in found:
+        found["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # as pip does: the best version, wherever it lies
+    return {name: value for name, value in found.items() if name not in os.environ}
+
+
+def settings_of_pip() -> dict[str, list[str]]:
+    """What `pip config list` says of the settings in CARRIED_OVER, each as its words; nothing where there is no pip."""
+    for command in ([sys.executable, "-m", "pip"], ["pip"]):
+        try:
+            done = subprocess.run(
+                [*command, "config", "list"], capture_output=True, text=True, timeout=PIP_ASKED_SECONDS
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.returncode == 0:
+            return parse_settings(done.stdout.splitlines())
+    variables = {name[4:].lower(): value for name, value in os.environ.items() if name.startswith("PIP_")}
+    return parse_settings([f":env:.{name}={value!r}" for name, value in variables.items()])
+
+
+def parse_settings(lines: Sequence[str]) -> dict[str, list[str]]:
+    """Lines such as `global.find-links='/a /b'`; a variable outweighs a command's section, and that the global one."""
+    rank = {"global": 0, "install": 1, ":env:": 2}
+    found: dict[str, tuple[int, list[str]]] = {}
+    for line in lines:
+        key, _, value = line.partition("=")
+        section, _, name = key.rpartition(".")
+        name = name.replace("_", "-")
+        if name not in CARRIED_OVER or section not in rank or rank[section] < found.get(name, (-1, []))[0]:
+            continue
+        with contextlib.suppress(ValueError, SyntaxError):
+            found[name] = rank[section], str(ast.literal_eval(value)).split()
+    return {name: words for name, (_, words) in found.items() if words}

@@ -1,0 +1,83 @@
+"""The whole suite: `nox -s tests` starts this, with a Python that needs nothing installed.
+
+The harness's tests run in its environment, on all CPUs; beside them, the conformance tests run in each backend's, half
+as many at the same time as there are CPUs. `--fast` leaves out what takes long and needs frameworks; all other
+arguments are pytest's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)
+from bench import installing, pins  # noqa: E402
+
+# Nothing of the user's comes before the standard library and what is installed, nor a conftest.py above the tests.
+PYTEST = f"import sys; sys.path[0:1] = []; sys.path.append({str(ROOT)!r}); import pytest; sys.exit(pytest.main())"
+OPTIONS = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "--confcutdir", str(ROOT / "tests"))
+NOTHING_SELECTED = 5
+COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)")
+# Those first that take long, so that no CPU waits for the last of them.
+SLOWEST_FIRST = ("torch", "jax", "tensorflow")
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main(arguments: list[str]) -> int:
+    jobs = jobs_for(arguments)
+    narrowed = bool(arguments)
+    with ThreadPoolExecutor(1) as harness, ThreadPoolExecutor(max(1, CPUS // 2)) as backends:
+        asked = [
+            (harness if name == pins.HARNESS else backends).submit(run, name, job, narrowed)
+            for name, job in jobs.items()
+        ]
+        ended = [one.result() for one in asked]
+    sums = {word: sum(counts.get(word, 0) for counts, _ in ended) for word in ("passed", "failed", "error", "skipped")}
+    print(f"tests: {sums['passed']} passed, {sums['failed'] + sums['error']} failed, {sums['skipped']} skipped")
+    return 0 if all(held for _, held in ended) else 1
+
+
+def jobs_for(arguments: list[str]) -> dict[str, list[str]]:
+    """What pytest is told in each environment: in the harness's, the backends', or both, as the files named are for."""
+    files = [one for one in arguments if not one.startswith("-") and (ROOT / one.partition("::")[0]).exists()]
+    conformance = [one for one in files if "conformance" in one]
+    others = [one for one in arguments if one not in files and one != "--fast"]
+    jobs = {}
+    if not files or len(conformance) < len(files):
+        own = [one for one in files if one not in conformance] or ["tests", "--ignore=tests/conformance"]
+        quick = ["-m", "not slow"] if "--fast" in arguments else []
+        jobs[pins.HARNESS] = [*own, f"--numprocesses={CPUS}", "--dist=loadgroup", *quick, *others]
+    if conformance or not (files or "--fast" in arguments):
+        names = sorted(pins.ALL[1:], key=lambda name: name not in SLOWEST_FIRST)
+        jobs |= {name: [*(conformance or ["tests/conformance"]), f"--backend={name}", *others] for name in names}
+    return jobs
+
+
+def run(name: str, arguments: list[str], narrowed: bool) -> tuple[dict[str, int], bool]:
+    """One pytest in one environment: its counts, and whether it held. Prints all it said where narrowed or wrong."""
+    folder = installing.environments_folder() / name
+    note = folder / installing.REASON_FILE
+    if note.is_file():
+        print(f"{name}: unavailable, its conformance tests did not run: {note.read_text('utf-8').strip()}", flush=True)
+        return {}, True
+    print(f"{name}: its tests begin", flush=True)
+    began = time.monotonic()
+    command = [str(installing.interpreter(folder)), "-c", PYTEST, *OPTIONS, *arguments]
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYTEST_"))}
+    done = subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = done.stdout.decode("utf-8", "backslashreplace").strip()
+    held = done.returncode == 0 or (narrowed and done.returncode == NOTHING_SELECTED)
+    closing = said.splitlines()[-1] if said else f"exit status {done.returncode}"
+    told = f"{name}: {closing.strip('= ')}, {time.monotonic() - began:.0f} s with its start"
+    print(f"\n{said}\n{told}\n" if narrowed or not held else told, flush=True)
+    return {word: int(count) for count, word in COUNTS.findall(closing)}, held
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
