@@ -1,0 +1,293 @@
+"""How environments are made: by a uv that is made up, so that it fails, hangs and is killed when it should; and, from a
+wheel that lies on the disk, by the real ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from backends import BUILT_IN
+from bench import environments, installing, pins
+from bench.pins import Pins
+
+ROOT = Path(__file__).resolve().parent.parent
+ENTRIES = {entry.name: entry for entry in BUILT_IN}
+COMMAND = [sys.executable, str(ROOT / "bench" / "__main__.py"), "environments"]
+PATIENCE = 300  # seconds until a process that does nothing at all is given up; no promise is about it
+
+# What uv does here, by a word in a file beside it: it makes a folder with an interpreter, and installs or does not.
+FAKE = """
+import os, pathlib, sys, time
+here, python, *arguments = sys.argv[1:]
+here = pathlib.Path(here)
+with (here / "calls.txt").open("a") as file:
+    print(*arguments, file=file)
+def wait_for(name):
+    while not (here / name).exists():
+        time.sleep(0.01)
+word = (here / "word.txt").read_text()
+if arguments[0] == "venv":
+    if word == "no python" and "--no-python-downloads" in arguments:
+        sys.exit("error: No interpreter found")
+    folder = pathlib.Path(arguments[-1])
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").symlink_to(python)
+elif word == "fail":
+    sys.exit("  \\u00d7 No solution found when resolving dependencies:\\n  \\u2570\\u2500\\u25b6 tiny has no wheel")
+elif word == "wait":
+    (here / f"begun-{os.getpid()}").touch()
+    wait_for("go")
+elif word == "meet":
+    (here / f"begun-{os.getpid()}").touch()
+    while len(list(here.glob("begun-*"))) < 3:
+        time.sleep(0.01)
+"""
+
+
+class FakeUv:
+    """A program in the place of uv, and what it was called with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "fake.py").write_text(FAKE)
+        self.program = folder / "uv"
+        self.program.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" "{folder}/fake.py" "{folder}" "{sys.executable}" "$@"\n'
+        )
+        self.program.chmod(0o755)
+        self.does("install")
+
+    def does(self, word: str) -> None:
+        (self.folder / "word.txt").write_text(word)
+
+    def calls(self) -> list[str]:
+        file = self.folder / "calls.txt"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def begun(self) -> list[int]:
+        """The processes that have come to installing, as far as they live."""
+        found = [int(path.name.partition("-")[2]) for path in self.folder.glob("begun-*")]
+        return [pid for pid in found if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+
+@pytest.fixture
+def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeUv:
+    (tmp_path / "uv").mkdir()
+    fake = FakeUv(tmp_path / "uv")
+    monkeypatch.setenv(installing.INSTALLER_VARIABLE, str(fake.program))
+    monkeypatch.setenv(installing.ENVIRONMENTS_VARIABLE, str(tmp_path / "environments"))
+    return fake
+
+
+def wait_until(held: Callable[[], object]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not held():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.02)
+
+
+def made(*wanted: Pins) -> tuple[dict[str, str], list[str]]:
+    said: list[str] = []
+    return installing.make_all(wanted, said.append), said
+
+
+TINY = Pins("tiny", "tiny==1.0\n")
+
+
+def test_an_environment_is_made_once_and_anew_where_its_pins_have_changed(uv: FakeUv) -> None:
+    assert made(TINY)[0] == {"tiny": ""}
+    assert installing.is_ready(TINY)
+    assert len(uv.calls()) == 2
+    (installing.environments_folder() / "tiny" / "left.txt").touch()
+    assert made(TINY) == ({"tiny": ""}, [])
+    assert len(uv.calls()) == 2
+    newer = Pins("tiny", "tiny==2.0\n")
+    assert made(newer)[0] == {"tiny": ""}
+    assert not (installing.environments_folder() / "tiny" / "left.txt").exists()
+    assert installing.is_ready(newer) and not installing.is_ready(TINY)
+
+
+def test_what_cannot_be_made_says_why_in_one_line_and_is_tried_again(uv: FakeUv) -> None:
+    numpy = pins.of("numpy")
+    uv.does("fail")
+    reasons, said = made(numpy)
+    assert reasons["numpy"].startswith(
+        "environment numpy could not be made: No solution found when resolving dependencies: tiny has no wheel (log: "
+    )
+    assert said[-1] == reasons["numpy"]
+    assert not installing.is_ready(numpy)
+    assert environments.find(ENTRIES["numpy"], "cpu", {}).reason == reasons["numpy"]
+    uv.does("install")
+    assert made(numpy)[0] == {"numpy": ""}
+    assert environments.find(ENTRIES["numpy"], "cpu", {}).reason == ""
+
+
+def test_one_failure_is_not_the_others(uv: FakeUv, tmp_path: Path) -> None:
+    (installing.environments_folder()).mkdir()
+    (installing.environments_folder() / "tiny").write_text("a file where a folder should be")
+    reasons, _ = made(TINY, Pins("other", "other==1.0\n"))
+    assert reasons["other"] == ""
+    assert reasons["tiny"].startswith("environment tiny could not be made: ")
+
+
+def test_all_are_made_at_the_same_time(uv: FakeUv) -> None:
+    """Each installation waits until three have begun: one after the other, none would ever end."""
+    uv.does("meet")
+    reasons, said = made(*(Pins(name, "") for name in "abc"))
+    assert reasons == {"a": "", "b": "", "c": ""}
+    assert sorted(line.partition(" ready after")[0] for line in said[-3:]) == ["a:", "b:", "c:"]
+
+
+def test_a_python_that_is_missing_is_fetched_and_that_is_said(uv: FakeUv) -> None:
+    uv.does("no python")
+    frozen = Pins("frozen", "# python: 3.11 3.10\ntiny==1.0\n")
+    reasons, said = made(frozen)
+    assert reasons == {"frozen": ""}
+    assert "frozen: no Python 3.11 or 3.10 found on this machine: uv fetches Python 3.11" in said
+    tried = [call.split() for call in uv.calls() if call.startswith("venv")]
+    assert [("--no-python-downloads" in call, call[call.index("--python") + 1]) for call in tried] == [
+        (True, "3.11"),
+        (True, "3.10"),
+        (False, "3.11"),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_making_leaves_nothing_that_looks_finished(uv: FakeUv, how: signal.Signals) -> None:
+    uv.does("wait")
+    process = subprocess.Popen([*COMMAND, "make", "numpy"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    wait_until(uv.begun)
+    process.send_signal(how)
+    assert process.wait(PATIENCE) == (-9 if how == signal.SIGKILL else 130)
+    wait_until(lambda: not uv.begun())  # nobody goes on installing into that folder
+    assert not installing.is_ready(pins.of("numpy"))
+    assert "was never finished" in environments.find(ENTRIES["numpy"], "cpu", {}).reason
+    uv.does("install")
+    assert made(pins.of("numpy"))[0] == {"numpy": ""}
+
+
+@pytest.mark.slow
+def test_two_commands_that_make_one_environment_wait_for_each_other(uv: FakeUv) -> None:
+    uv.does("wait")
+    first = subprocess.Popen([*COMMAND, "make", "numpy"], stdout=subprocess.PIPE, text=True)
+    wait_until(uv.begun)
+    second = subprocess.Popen([*COMMAND, "make", "numpy"], stdout=subprocess.PIPE, text=True)
+    assert second.stdout is not None
+    assert second.stdout.readline() == "numpy: waiting for another command\n"
+    (uv.folder / "go").touch()
+    assert first.wait(PATIENCE) == second.wait(PATIENCE) == 0
+    assert len([call for call in uv.calls() if call.startswith("venv")]) == 1
+
+
+@pytest.mark.slow
+def test_environments_are_listed_and_removed_and_nothing_else_is(uv: FakeUv) -> None:
+    place = installing.environments_folder()
+    assert made(pins.of("numpy"), pins.of("torch"))[0] == {"numpy": "", "torch": ""}
+    (place / "lint").mkdir()  # nox's own
+
+    def said(*arguments: str, code: int = 0) -> str:
+        done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    listed = said("list")
+    assert "numpy" in listed and "ready" in listed and "not made yet" in listed and "lint" not in listed
+    assert "no environment 'lint'" in said("remove", "lint", code=2)
+    assert "no environment '../lint'" in said("remove", "../lint", code=2)
+    assert "unknown environment 'caffe'" in said("make", "caffe", code=2)
+    assert said("remove", "numpy") == "numpy: removed\n"
+    assert said("remove") == "torch: removed\n"
+    assert [path.name for path in place.iterdir() if path.is_dir()] == ["lint"]
+
+
+def test_nothing_is_made_where_that_is_asked(uv: FakeUv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(installing.INSTALLER_VARIABLE, installing.NONE)
+    reasons, said = made(TINY)
+    assert "nothing is made" in reasons["tiny"]
+    assert (said, uv.calls()) == ([], [])
+    assert not installing.environments_folder().exists()
+
+
+def test_pips_settings_become_uvs(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        ":env:.find-links='/a /b'",
+        "global.find-links='/of a file'",
+        "global.index-url='https://mirror.example/simple'",
+        "install.extra-index-url='\\nfile:///x\\nfile:///y'",
+        "global.extra-index-url='file:///z'",
+        "global.timeout='10'",
+        "wheel.find-links='/not/for/install'",
+        "global.cert=no string",
+    ]
+    assert installing.parse_settings(lines) == {
+        "find-links": ["/a", "/b"],
+        "index-url": ["https://mirror.example/simple"],
+        "extra-index-url": ["file:///x", "file:///y"],
+    }
+    monkeypatch.setattr(installing, "settings_of_pip", lambda: installing.parse_settings(lines))
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://of.the.user.example/simple")
+    assert installing.settings_for_uv() == {
+        "UV_FIND_LINKS": "/a,/b",
+        "UV_INDEX": "file:///x file:///y",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+def test_the_real_ones_install_a_wheel_that_pips_variables_name(
+    tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if tool == "uv":
+        tool = installing.installer()
+        if tool in (installing.PIP, installing.NONE):
+            pytest.skip("there is no uv on this machine")
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    metadata = "tiny-1.0.dist-info"
+    with zipfile.ZipFile(wheels / "tiny-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tiny.py", "answer = 42\n")
+        wheel.writestr(f"{metadata}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        wheel.writestr(f"{metadata}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{metadata}/RECORD", "")
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", wheels.as_uri())
+    monkeypatch.setenv(installing.INSTALLER_VARIABLE, tool)
+    monkeypatch.setenv(installing.ENVIRONMENTS_VARIABLE, str(tmp_path / "environments"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "uv.toml").write_text("no settings of ours")
+    reasons, said = made(TINY, Pins("missing", "nowhere==1.0\n"))
+    assert reasons["tiny"] == "", said
+    python = installing.interpreter(installing.environments_folder() / "tiny")
+    asked = [str(python), "-c", "import tiny; print(tiny.answer)"]
+    assert subprocess.run(asked, capture_output=True, text=True).stdout == "42\n"
+    assert "nowhere" in reasons["missing"] and "\n" not in reasons["missing"]
+
+
+def test_a_pin_is_replaced_in_every_file_that_has_it_and_in_no_other() -> None:
+    everywhere = [(entry, "cpu") for entry in BUILT_IN]
+    (found,) = pins.replaced(["torch==2.12.1"], everywhere).items()
+    assert found[0] == "torch"
+    assert "torch==2.12.1\n" in found[1].text and "torch==2.13.0\n" not in found[1].text
+    assert found[1].name == "torch-with-torch-2.12.1-cpu"
+    replaced = pins.replaced(["tensorflow==2.20.0"], everywhere)["tensorflow"].text
+    assert [line for line in replaced.splitlines() if line.startswith("tensorflow")] == ["tensorflow==2.20.0"]
+    assert set(pins.replaced(["numpy==2.3.0"], everywhere)) == {"numpy", "torch", "jax", "mxnet"}
+    assert pins.replaced(["numpy==1.23.4"], everywhere)["mxnet"].pythons == ("3.11", "3.10")
+    with pytest.raises(pins.UnknownPins, match="no backend's requirement file pins 'theano'"):
+        pins.replaced(["theano==1.0"], everywhere)
+    with pytest.raises(pins.UnknownPins, match="name one with --device"):
+        pins.replaced(["torch==2.12.1"], [(ENTRIES["torch"], "cpu"), (ENTRIES["torch"], "cuda")])
