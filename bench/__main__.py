@@ -8,7 +8,7 @@ imported by itself, and takes its two packages from the folder that this file li
 import os
 import sys
 
-# In an installed package, this file is also a module of its own, lenet_bench, that lies beside the packages.
+# Installed, this file is a module of its own, lenet_bench, that lies beside the packages (pyproject.toml).
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE) if os.path.basename(HERE) == "bench" else HERE
 PACKAGES = ("backends", "bench")
@@ -23,7 +23,7 @@ def main() -> None:
         command_line()
         return
     options = ["-E", "-P", *(["-X", "utf8"] if sys.flags.utf8_mode else [])]
-    command = [sys.executable, *options, os.path.join(ROOT, "bench", "__main__.py"), *sys.argv[1:]]
+    command = [sys.executable, *options, os.path.abspath(__file__), *sys.argv[1:]]
     if os.name == "posix":
         os.execv(sys.executable, command)
     else:

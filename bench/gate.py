@@ -28,7 +28,7 @@ from bench.estimates import Look, calm_sweeps, look_at_pairs, step_seconds
 from bench.machine import Machine
 from bench.results import Process, Round, Verdict
 from bench.run import process_row
-from bench.tree import SOURCE_ROOT
+from bench.tree import SOURCE_ROOT, is_checkout
 from bench.verdicts import FAILED, MISMATCH, MISSING, judge, look_fields
 
 BASE, HEAD = "base", "head"
@@ -319,7 +319,7 @@ def sides(
         base_interpreters = environments.ready(cases, registry, asked_of_base.interpreters, asked_of_base.pins, say)
         shared = [one for one in cases if one.backend not in base_interpreters]
         base_interpreters |= environments_of_base(trees[0], trees[1], environments.places(shared, registry), say)
-        last = revision.git(SOURCE_ROOT, "rev-parse", "HEAD").decode()[:12]
+        last = revision.git(SOURCE_ROOT, "rev-parse", "HEAD").decode()[:12] if is_checkout() else ""
         here = f"{last}{' with changes' if dirty else ''}" or "the working tree"
         other = "".join(f" {name}={path}" for name, path in base_interpreters.items())
         yield (

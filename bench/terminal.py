@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from bench import machine
 from bench.cases import UsageError
+from bench.tree import is_checkout
 
 WIDTH_WITHOUT_TERMINAL = 160
 
@@ -42,7 +43,8 @@ def say(line: str, style: str = "") -> None:
 
 def page_of(folder: Path) -> str:
     """How a reader comes to see a run as a page."""
-    return f"a page of it: nox -s report -- {shlex.quote(str(folder))}"
+    command = "nox -s report --" if is_checkout() else "lenet-bench report"
+    return f"a page of it: {command} {shlex.quote(str(folder))}"
 
 
 def warn_if_busy() -> None:
