@@ -61,6 +61,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(reuse_venv=True)
 def lint(session: nox.Session) -> None:
     """Style, formatting and types."""
+    session.env.update(installing.settings_for_uv())
     session.install("ruff==0.17.5", "mypy==2.4.1", "nox", "types-psutil", "types-requests")
     session.install("-r", str(pins.REQUIREMENTS / "harness.txt"))
     session.run("ruff", "check", ".")

@@ -24,6 +24,7 @@ from bench.tree import SOURCE_ROOT, is_checkout
 
 ENVIRONMENTS_VARIABLE = "LENET_BENCH_ENVIRONMENTS"
 INSTALLER_VARIABLE = "LENET_BENCH_INSTALLER"
+PYTHON_WITH_PIP_VARIABLE = "LENET_BENCH_PYTHON_WITH_PIP"
 PIP, NONE = "pip", "none"
 STAMP, REASON_FILE, LOG = "installed.txt", "unavailable.txt", "install.log"
 LONGEST_REASON = 400
@@ -88,8 +89,10 @@ def is_ready(pins: Pins) -> bool:
 def installer() -> str:
     """The path of uv, `pip`, or `none`, as the variable says, or as is found beside this Python and on the path."""
     told = os.environ.get(INSTALLER_VARIABLE, "")
-    if told and told != "uv":
+    if told in (PIP, NONE) or os.access(told, os.X_OK):
         return told
+    if told not in ("", "uv"):
+        raise NotMade(f"{INSTALLER_VARIABLE}={told!r} is none of uv, {PIP} and {NONE}, nor the path of uv")
     try:
         import uv
 
@@ -271,13 +274,13 @@ def explained(said: str, folder: Path) -> str:
 
 
 def settings_for_children() -> dict[str, str]:
-    """Variables by which a command that is started from here makes environments as this one would.
-
-    Its Python need not have uv or pip beside it. Asking pip takes a third of a second: only where uv is used.
-    """
-    tool = installer()
-    chosen = {ENVIRONMENTS_VARIABLE: str(environments_folder()), INSTALLER_VARIABLE: tool}
-    return {**chosen, **(settings_for_uv() if tool not in (PIP, NONE) else {})}
+    """Variables by which a command that is started from here, with a Python that need have neither uv nor pip beside
+    it, makes environments as this one would."""
+    return {
+        ENVIRONMENTS_VARIABLE: str(environments_folder()),
+        INSTALLER_VARIABLE: installer(),
+        PYTHON_WITH_PIP_VARIABLE: sys.executable,
+    }
 
 
 def settings_for_uv() -> dict[str, str]:
@@ -293,7 +296,8 @@ def settings_for_uv() -> dict[str, str]:
 
 def settings_of_pip() -> dict[str, list[str]]:
     """What `pip config list` says of the settings in CARRIED_OVER, each as its words; nothing where there is no pip."""
-    for command in ([sys.executable, "-m", "pip"], ["pip"]):
+    pythons = dict.fromkeys([os.environ.get(PYTHON_WITH_PIP_VARIABLE, sys.executable), sys.executable])
+    for command in (*([python, "-E", "-P", "-m", "pip"] for python in pythons), ["pip"]):
         try:
             done = subprocess.run(
                 [*command, "config", "list"], capture_output=True, text=True, timeout=PIP_ASKED_SECONDS

@@ -218,6 +218,12 @@ def test_nothing_is_made_where_that_is_asked(uv: FakeUv, monkeypatch: pytest.Mon
     assert not installing.environments_folder().exists()
 
 
+def test_an_installer_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(installing.INSTALLER_VARIABLE, "conda")
+    with pytest.raises(installing.NotMade, match="'conda' is none of uv, pip and none"):
+        installing.installer()
+
+
 def test_pips_settings_become_uvs(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [
         ":env:.find-links='/a /b'",
