@@ -224,10 +224,10 @@ def run_all(workshop: Workshop, runs: Sequence[Sequence[Condition]], blame: bool
 
 
 def guilty(outcomes: Sequence[Outcome], alone: set[str]) -> Iterator[str]:
-    """A line per failing test: the single conditions under which it fails."""
+    """A line per failing test: the single conditions under which it fails, or else the runs in which it does."""
     for test in dict.fromkeys(test for outcome in outcomes for test in outcome.failing):
-        names = [one.title for one in outcomes if test in one.failing and one.title in alone]
-        yield f"{test}: red under {', '.join(names) or 'several conditions at once only'}"
+        names = [outcome.title for outcome in outcomes if test in outcome.failing]
+        yield f"{test}: red under {', '.join([name for name in names if name in alone] or names)}"
 
 
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[Condition], list[str]]:
