@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import psutil
+from threadpoolctl import threadpool_limits
 
 from bench import cli
 from bench.environments import ENVIRONMENTS_VARIABLE
@@ -25,6 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 HERE = f"numpy={sys.executable}"
 # When to give up on what hangs. No test's outcome is a matter of seconds: a busy machine may take as long as it likes.
 PATIENCE_SECONDS = 1800
+# What the tests compute in their own process: on a busy machine, BLAS threads that wait for each other take a minute
+# for what one does in a second.
+threadpool_limits(1, user_api="blas")
 MARK = "LENET_BENCH_TESTED_IN"
 DROPPED = (
     *("PYTHON", "PYTEST", "LENET_BENCH_", "GIT_", "GITHUB_", "LC_", "LANG"),

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -333,7 +334,8 @@ def test_one_that_hangs_takes_no_other_with_it(tmp_path: Path, monkeypatch: pyte
     plan = conductor.Plan(sweeps=2, case_seconds=0.1, deadline_seconds=3000)
     interpreters = dict.fromkeys(cases, python)
     one = conductor.Conductor(interpreters, "synthetic", {"lenet5": tmp_path}, plan, random.Random(0))
-    found = {outcome.case.mode: outcome for outcome in one.run_pass(cases, 1)}
+    with mock.patch.dict(os.environ, environment(tmp_path), clear=True):
+        found = {outcome.case.mode: outcome for outcome in one.run_pass(cases, 1)}
     assert {mode: outcome.status for mode, outcome in found.items()} == {"hang": "failed", "good": "ok", "gemm": "ok"}
     assert "not ready within 3000 s" in found["hang"].reason
 
