@@ -70,14 +70,14 @@ class Trainer:
         if self.mode == "hang":
             open(os.path.join(os.path.dirname(__file__), "hangs"), "w").close()
             time.sleep(3600)
-        if self.mode == "killed" or (self.mode == "dies_late" and self.calls > 60):
+        if self.mode == "killed" or (self.mode == "dies_late" and not self.asked and self.calls > 3):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.mode == "diverges" and self.calls > 5:
             return np.full(len(pending), np.nan)
         return self.own.wait(pending)
 
     def device(self):
-        self.asked += 1  # in a run, a second time after the timed rounds, however few calls those were
+        self.asked += 1  # by runs only: after the proof, and after the timed rounds, however few those were
         if self.mode == "dies_late" and self.asked > 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return "cuda:0" if self.mode == "elsewhere" else "cpu"
@@ -89,7 +89,7 @@ def build(variant, weights, setup):
         raise Unsupported(part, "not that; run with --device cpu")
     if setup.mode == "garbage":
         from bench.turns import Turns  # whose first connection has been welcomed: this one takes its place
-        turns = Turns.connect(f"fake-garbage-{{variant.name}}-cpu-{{setup.precision}}-b128-t1")
+        turns = Turns.connect(f"fake-garbage-{{variant.name}}-cpu-{{setup.precision}}-b8-t1")
         turns.connection.send_bytes(b"\\xff garbage")
         time.sleep(3600)
     rate = setup.learning_rate * (2 if setup.mode == "wrong" else 1)

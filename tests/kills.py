@@ -24,7 +24,7 @@ import psutil
 from bench.results import FILES, Process, Round, Throughput, read_rows
 from tests.commands import HERE, PATIENCE_SECONDS, alive, start
 
-ARGUMENTS = ("--backend", "numpy", "--mode", "im2col", "--python", HERE, "--data", "synthetic")
+ARGUMENTS = ("--backend", "numpy", "--mode", "im2col", "--python", HERE, "--data", "synthetic", "--batch", "8")
 # Exactly two passes, however busy the machine is: a disturbed one is not measured again.
 LENGTH = ("--quick", "--passes", "2", "--max-minutes", "0", "--seed", "1")
 POLL_SECONDS = 0.02

@@ -30,7 +30,7 @@ from tests.commands import HERE, Done, command, environment, in_this_process, le
 from tests.made_up import write_run
 
 MEASURED = ("ok", "noisy")  # which of the two is up to the machine
-ONE_PASS = ("--quick", "--passes", "1", "--max-minutes", "0", "--data", "synthetic", "--seed", "1")
+ONE_PASS = ("--quick", "--passes", "1", "--max-minutes", "0", "--data", "synthetic", "--seed", "1", "--batch", "8")
 IM2COL = ("--backend", "numpy", "--mode", "im2col", "--python", HERE)
 
 

@@ -105,6 +105,7 @@ def test_initialisations_have_the_spread_that_their_papers_ask_for() -> None:
         drawn_weights(variant, "zeros", 1)
 
 
+@pytest.mark.slow
 def test_training_learns_and_its_losses_are_the_reference_s(tmp_path: Path) -> None:
     course = replace(COURSE, case=Case("numpy", "im2col", "tanh", batch_size=16), epochs=4)
     images = load_images("digits", "tanh", "standard", None)
@@ -142,6 +143,7 @@ def whole(images: Images, request: pytest.FixtureRequest, tmp_path_factory: pyte
     return train(course, lenet_numpy, images, tmp_path_factory.mktemp("whole"), silent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("messages", [0, 1, 2, 5])
 def test_what_was_interrupted_anywhere_ends_in_the_same_bits(
     images: Images, tmp_path: Path, whole: Checkpoint, messages: int
@@ -169,6 +171,7 @@ def test_the_folder_of_another_training_is_refused(images: Images, tmp_path: Pat
     assert (tmp_path / LAST).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_losses_that_are_no_numbers_end_a_training(images: Images, tmp_path: Path) -> None:
     course = replace(COURSE, case=Case("numpy", "im2col", "modern", batch_size=32), learning_rate=1e6)
     with pytest.raises(Diverged, match="try a lower --learning-rate"), np.errstate(all="ignore"):
@@ -374,7 +377,7 @@ def test_a_framework_that_trains_otherwise_is_found_by_its_losses(tmp_path: Path
 def test_a_training_that_dies_is_one_row_and_its_checkpoints_stay(tmp_path: Path) -> None:
     python = fake.install(tmp_path)
     options = ("--backend", "fake", "--mode", "good,dies_late", "--python", f"fake={python}", "--data", "digits")
-    done = lenet_bench("train", *options, "--epochs", "5", "--looks", "15", "--batch", "100", cwd=tmp_path)
+    done = lenet_bench("train", *options, "--epochs", "2", "--looks", "4", "--batch", "100", cwd=tmp_path)
     assert done.returncode == 4, done.stdout + done.stderr
     rows = {row.mode: row for row in read_rows(only_run(tmp_path), Accuracy)}
     assert rows["good"].status == "ok"
