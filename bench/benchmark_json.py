@@ -1,6 +1,7 @@
 """A run as pytest-benchmark's own JSON, so that `pytest-benchmark compare` and its histogram open it.
 
-Its statistics pool the rounds of all processes; the intervals of `throughput.csv` do not.
+It holds the rounds that `throughput.csv` counts and no others. Its statistics pool those of all processes; the
+intervals of `throughput.csv` do not.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FILE = "benchmark.json"
 def benchmark_json(
     cases: Collection[Case], rounds: Mapping[str, Sequence[Round]], machine: Machine, utc: str
 ) -> dict[str, Any]:
-    """Seconds per training step: one benchmark per case that was timed, one datum per round."""
+    """Seconds per training step: one benchmark per case that has rounds, by its id, and one datum per round."""
     return {
         "machine_info": {
             "node": machine.host,

@@ -35,7 +35,6 @@ from bench.estimates import (
     MOST_DRIFT,
     MOST_WAITED,
     Interval,
-    by_case,
     calm_sweeps,
     disturbed_passes,
     drift,
@@ -153,7 +152,8 @@ class Run:
         results.write_rows(self.folder, Comparison, self.comparisons())
         if any(len(own) >= FEWEST_POINTS for own in self.families().values()):
             results.write_rows(self.folder, Overhead, self.overheads())
-        kept = benchmark_json(self.request.cases, by_case(self.rounds), self.machine, self.utc)
+        counted = {case.id: self.counted_rounds(case) for case in self.request.cases}
+        kept = benchmark_json(self.request.cases, counted, self.machine, self.utc)
         results.write_json(self.folder / BENCHMARK_FILE, kept)
         return rows
 
@@ -178,6 +178,10 @@ class Run:
         own = [one for one in self.rounds if one.case == case.id]
         return usable_rounds(own, self.control_rounds(self.request.cases[0]))
 
+    def counted_rounds(self, case: Case) -> list[Round]:
+        """The rounds that a case's row is made from: none where one of its processes ended badly."""
+        return self.usable_rounds(case) if self.throughput_status(case) == "ok" else []
+
     def noise(self, case: Case, rounds: Sequence[Round]) -> str:
         """Why a case's figures support no verdict; empty where they do."""
         disturbed, passes = self.disturbed_passes(), {one.pass_number for one in rounds}
@@ -197,7 +201,7 @@ class Run:
         processes = [process for process in self.processes if process.case == case.id]
         ended_badly = [process for process in processes if process.status != "ok"]
         last = ended_badly[-1] if ended_badly else processes[-1]
-        rounds = [] if ended_badly else self.usable_rounds(case)
+        rounds = self.counted_rounds(case)
         control = [] if ended_badly else self.control_rounds(case)
         calm = calm_sweeps(control)
         noise = self.noise(case, rounds) if rounds else ""

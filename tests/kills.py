@@ -3,7 +3,8 @@
 Each time a short run of the NumPy backend starts, and after a random moment a worker, the conductor,
 or every process of the run is killed. Afterwards every file is read, nothing of the run may be alive,
 and `--resume` has to complete it. Takes about half an hour for a hundred; not part of the test suite,
-which kills a few times (`test_kills.py`).
+which kills a few times (`test_kills.py`), at states that it sees on the disk and in the process table.
+Whatever the moment, also after the end, the same has to hold.
 """
 
 from __future__ import annotations
@@ -15,46 +16,43 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from bench.results import FILES, Process, Round, Throughput, read_rows
+from tests.commands import HERE, PATIENCE_SECONDS, alive, start
 
-ROOT = Path(__file__).resolve().parent.parent
-MARK = "LENET_BENCH_KILLS"
-COMMAND = [sys.executable, "-m", "bench.cli", "run"]
-ARGUMENTS = ["--backend", "numpy", "--mode", "im2col", "--python", f"numpy={sys.executable}", "--data", "synthetic"]
-LENGTH = ["--quick", "--passes", "2", "--seed", "1"]
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    (folder / "tmp").mkdir(exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "tmp"), MARK: str(folder)}
-    environment["LENET_BENCH_ENVIRONMENTS"] = str(folder / "none")
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+ARGUMENTS = ("--backend", "numpy", "--mode", "im2col", "--python", HERE, "--data", "synthetic", "--batch", "8")
+# Exactly two passes, however busy the machine is: a disturbed one is not measured again.
+LENGTH = ("--quick", "--passes", "2", "--max-minutes", "0", "--seed", "1")
+POLL_SECONDS = 0.02
 
 
-def alive(folder: Path) -> list[psutil.Process]:
-    """Every process that was started by a run in that folder, directly or not."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return [process for process in found if process.pid != os.getpid()]
+def begun(folder: Path) -> bool:
+    """The run has said what it was asked for; from here on it can be resumed."""
+    return any(folder.glob("results/*/request.json"))
 
 
-def strike(conductor: subprocess.Popen[bytes], folder: Path, whom: str, draw: random.Random) -> None:
+def works(folder: Path) -> bool:
+    """A worker is there."""
+    return any("test_throughput.py" in argument for process in alive(folder) for argument in words(process))
+
+
+def halfway(folder: Path) -> bool:
+    """The first pass is on the disk."""
+    return any(read_rows(run, Round) for run in folder.glob("results/*") if (run / FILES[Round]).exists())
+
+
+def words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def strike(conductor: subprocess.Popen[str], folder: Path, whom: str, draw: random.Random) -> None:
     if whom == "worker":
         workers = [process for process in alive(folder) if process.pid != conductor.pid]
         if workers:
@@ -69,29 +67,30 @@ def strike(conductor: subprocess.Popen[bytes], folder: Path, whom: str, draw: ra
         os.killpg(conductor.pid, signal.SIGKILL)
 
 
-def once(folder: Path, whom: str, after: float, draw: random.Random) -> None:
+def once(folder: Path, whom: str, moment: Callable[[Path], bool], draw: random.Random) -> None:
     """One run, one kill, and everything that has to hold afterwards. Raises AssertionError."""
-    conductor = start(folder, *ARGUMENTS, *LENGTH)
-    try:
-        conductor.wait(after)
-    except subprocess.TimeoutExpired:
+    conductor = start("run", *ARGUMENTS, *LENGTH, cwd=folder)
+    while conductor.poll() is None and not moment(folder):
+        time.sleep(POLL_SECONDS)
+    if conductor.poll() is None:
         strike(conductor, folder, whom, draw)
-    _, errors = conductor.communicate(timeout=120)
-    assert b"Traceback" not in errors, errors.decode()
-    deadline = time.monotonic() + 5
-    while (left := alive(folder)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not left, f"left behind: {left}"
+    _, errors = conductor.communicate(timeout=PATIENCE_SECONDS)
     runs = list((folder / "results").iterdir()) if (folder / "results").exists() else []
+    # An interrupt while Python still imports the command is Python's own to tell.
+    assert "Traceback" not in errors or (whom == "interrupt" and not runs), errors
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (left := alive(folder)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    assert not left, f"left behind: {left}"
     for run in runs:
         for kind, name in FILES.items():
             if (run / name).exists():
                 read_rows(run, kind)
     if not any((run / "request.json").exists() for run in runs):
         return
-    resumed = start(folder, "--resume", str(runs[0]))
-    _, errors = resumed.communicate(timeout=180)
-    assert resumed.returncode == 0, (resumed.returncode, errors.decode())
+    resumed = start("run", "--resume", str(runs[0]), cwd=folder)
+    _, errors = resumed.communicate(timeout=PATIENCE_SECONDS)
+    assert resumed.returncode == 0, (resumed.returncode, errors)
     (row,) = read_rows(runs[0], Throughput)
     assert row.status in ("ok", "noisy"), row.reason
     assert row.passes >= 2, row
@@ -99,14 +98,20 @@ def once(folder: Path, whom: str, after: float, draw: random.Random) -> None:
     assert {(one.case, one.pass_number) for one in read_rows(runs[0], Round)} <= finished
 
 
+def after(seconds: float) -> Callable[[Path], bool]:
+    """So long after it is first asked."""
+    until = time.monotonic() + seconds
+    return lambda folder: time.monotonic() >= until
+
+
 def main(times: int = 100, seed: int = 0) -> None:
     draw = random.Random(seed)
     targets = ("worker", "conductor", "group", "interrupt", "terminate")
     for number in range(times):
-        whom, after = targets[number % len(targets)], draw.uniform(0.2, 12)
+        whom, seconds = targets[number % len(targets)], draw.uniform(0.2, 12)
         with tempfile.TemporaryDirectory() as folder:
-            once(Path(folder), whom, after, draw)
-        print(f"{number + 1}: killed {whom} after {after:.1f} s: readable, no orphan, resumed", flush=True)
+            once(Path(folder), whom, after(seconds), draw)
+        print(f"{number + 1}: killed {whom} after {seconds:.1f} s: readable, no orphan, resumed", flush=True)
 
 
 if __name__ == "__main__":

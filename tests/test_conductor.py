@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import psutil
 import pytest
 
+from bench import conductor
 from bench.cases import Case
 from bench.conductor import LEFT_OUT, WARM_ROUNDS, Conductor, Outcome, Plan, groups
 from bench.data import synthetic
-from tests import fake
+from tests import commands, fake
 
 CASES = [replace(Case("numpy", f"mode{i}"), copy=copy) for i in range(8) for copy in ("base", "head")]
 
@@ -61,13 +65,15 @@ def outcomes(folder: Path, mode: str, sizes: tuple[int, ...], told: list[str]) -
     np.save(folder / "labels.npy", dataset.labels)
     plan = Plan(sweeps=4, case_seconds=0.2, one_process_per_mode=True)
     interpreters = dict.fromkeys(cases, python)
-    conductor = Conductor(interpreters, "synthetic", {"lenet5": folder}, plan, random.Random(3), told.append)
-    found = conductor.run_pass(cases, 1)
+    own = Conductor(interpreters, "synthetic", {"lenet5": folder}, plan, random.Random(3), told.append)
+    with mock.patch.dict(os.environ, commands.environment(folder), clear=True):
+        found = own.run_pass(cases, 1)
     measured = sum(outcome.flag != LEFT_OUT for outcome in found if outcome.case.backend == "fake")
     assert sum(outcome.case.backend == "control" for outcome in found) == measured, "each size has its control"
     return {outcome.case.batch_size: outcome for outcome in found if outcome.case.backend == "fake"}
 
 
+@pytest.mark.slow
 def test_one_process_takes_all_sizes_of_a_mode_from_the_smallest_on(tmp_path: Path) -> None:
     told: list[str] = []
     found = outcomes(tmp_path, "good", (16, 4, 8), told)
@@ -79,6 +85,7 @@ def test_one_process_takes_all_sizes_of_a_mode_from_the_smallest_on(tmp_path: Pa
     assert {one.images // one.steps for one in found[8].rounds} == {8}
 
 
+@pytest.mark.slow
 def test_a_size_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
     found = outcomes(tmp_path, "not_eight", (4, 8, 16), [])
     assert {size: outcome.status for size, outcome in found.items()} == {4: "ok", 8: "failed", 16: "ok"}
@@ -86,13 +93,19 @@ def test_a_size_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
     assert found[16].record["import_s"] is not None, "in a process of its own"
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_at_every_size_is_started_for_every_size(tmp_path: Path) -> None:
     found = outcomes(tmp_path, "killed", (4, 8), [])
     assert {outcome.reason.split(";")[0] for outcome in found.values()} == {"the worker was killed by SIGKILL"}
 
 
-def test_a_sweep_goes_no_further_than_a_batch_that_takes_too_long(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_sweep_goes_no_further_than_a_batch_that_takes_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sleeps in every step, which takes that long at least; one of four images takes a thousandth of it."""
+    monkeypatch.setattr(conductor, "LONGEST_SWEPT_SECONDS", fake.TIRED_SECONDS * 0.9)
     found = outcomes(tmp_path, "tires", (4, 8, 16, 32), [])
     assert [found[size].status for size in (4, 8, 16, 32)] == ["ok", "ok", "unavailable", "unavailable"]
     assert {found[size].flag for size in (16, 32)} == {LEFT_OUT}
-    assert "left out of the sweep: a step took 1.1 s with a batch of 8 already" in found[32].reason
+    assert re.search(r"left out of the sweep: a step took \d+\.\d s with a batch of 8 already", found[32].reason)

@@ -1,17 +1,21 @@
-"""A few kills at chosen moments; `python -m tests.kills` does a hundred at random ones."""
+"""A few kills at chosen states of a run; `python -m tests.kills` does a hundred at random moments."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.kills import once
+from tests.kills import begun, halfway, once, works
 
 
-@pytest.mark.parametrize(("whom", "after"), [("worker", 2.0), ("conductor", 4.0), ("group", 6.0), ("interrupt", 3.0)])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("whom", "moment"), [("worker", works), ("conductor", halfway), ("group", works), ("interrupt", begun)]
+)
 def test_a_killed_run_leaves_readable_files_and_no_process_and_can_be_resumed(
-    tmp_path: Path, whom: str, after: float
+    tmp_path: Path, whom: str, moment: Callable[[Path], bool]
 ) -> None:
-    once(tmp_path, whom, after, random.Random(0))
+    once(tmp_path, whom, moment, random.Random(0))

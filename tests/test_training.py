@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +20,7 @@ from backends.lenet import VARIANTS, drawn_weights, weight_shapes
 from bench import checkpoints, reference
 from bench.agreement import agreement
 from bench.cases import Case
-from bench.checkpoints import CheckpointError
+from bench.checkpoints import Checkpoint, CheckpointError
 from bench.results import Accuracy, Curve, Loss, read_rows
 from bench.train import agreement_of, load_images, median, seconds_to
 from bench.training import (
@@ -37,11 +35,11 @@ from bench.training import (
     train,
 )
 from tests import fake
-from tests.test_command_line import lenet_bench, only_run
+from tests.commands import HERE, Done, alive, in_this_process, lenet_bench, only_run, start
 
 COURSE = Course(Case("numpy", "im2col", batch_size=32), "digits", 5, 3, 0.1, parts=2)
 TRAINED = ("--epochs", "2", "--batch", "16", "--seeds", "2", "--looks", "4")
-NUMPY = ("--backend", "numpy", "--python", f"numpy={sys.executable}", "--data", "digits")
+NUMPY = ("--backend", "numpy", "--python", HERE, "--data", "digits")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +81,8 @@ def test_chunks_are_all_steps_in_order_and_of_nearly_one_size() -> None:
 def test_scales_of_images() -> None:
     seen = np.random.default_rng(0).random((50, 1, 9, 9), dtype=np.float32)
     standard = normalised(seen, "standard", seen)
-    assert (standard.mean(), standard.std()) == (pytest.approx(0, abs=1e-6), pytest.approx(1, abs=1e-6))
+    mean, spread = standard.mean(dtype=np.float64), standard.std(dtype=np.float64)
+    assert (mean, spread) == (pytest.approx(0, abs=1e-6), pytest.approx(1, abs=1e-6))
     assert normalised(np.array([0.0, 1.0], np.float32), "paper", seen) == pytest.approx([-0.1, 1.175])
     assert normalised(seen, "unit", seen) is seen
     assert {normalised(seen, kind, seen).dtype for kind in ("unit", "standard", "paper")} == {np.dtype("float32")}
@@ -106,6 +105,7 @@ def test_initialisations_have_the_spread_that_their_papers_ask_for() -> None:
         drawn_weights(variant, "zeros", 1)
 
 
+@pytest.mark.slow
 def test_training_learns_and_its_losses_are_the_reference_s(tmp_path: Path) -> None:
     course = replace(COURSE, case=Case("numpy", "im2col", "tanh", batch_size=16), epochs=4)
     images = load_images("digits", "tanh", "standard", None)
@@ -136,22 +136,26 @@ def dying_after(messages: int) -> Callable[[dict[str, Any]], None]:
     return listen
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.fixture(scope="module", params=["constant", "cosine"])
+def whole(images: Images, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A training that nothing interrupted."""
+    course = replace(COURSE, schedule=request.param)
+    return train(course, lenet_numpy, images, tmp_path_factory.mktemp("whole"), silent)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("messages", [0, 1, 2, 5])
 def test_what_was_interrupted_anywhere_ends_in_the_same_bits(
-    images: Images, tmp_path: Path, schedule: str, messages: int
+    images: Images, tmp_path: Path, whole: Checkpoint, messages: int
 ) -> None:
-    course = replace(COURSE, schedule=schedule)
-    folders = tmp_path / "whole", tmp_path / "in pieces"
-    for folder in folders:
-        folder.mkdir()
-    whole = train(course, lenet_numpy, images, folders[0], silent)
+    """The promise of a resumed training: one process, one BLAS kernel, the same shapes in the same order."""
+    course = replace(COURSE, schedule=whole.about["course"]["schedule"])
     with pytest.raises(Killed):
-        train(course, lenet_numpy, images, folders[1], dying_after(messages))
+        train(course, lenet_numpy, images, tmp_path, dying_after(messages))
     # Half an epoch is two messages and then kept: with fewer, no attempt would get anywhere.
     for _ in range(course.epochs * course.parts):
         with contextlib.suppress(Killed):
-            at = train(course, lenet_numpy, images, folders[1], dying_after(messages) if messages > 1 else silent)
+            at = train(course, lenet_numpy, images, tmp_path, dying_after(messages) if messages > 1 else silent)
             break
     assert all((at.weights[name] == value).all() for name, value in whole.weights.items())
     assert (at.history["losses"] == whole.history["losses"]).all()
@@ -167,6 +171,7 @@ def test_the_folder_of_another_training_is_refused(images: Images, tmp_path: Pat
     assert (tmp_path / LAST).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_losses_that_are_no_numbers_end_a_training(images: Images, tmp_path: Path) -> None:
     course = replace(COURSE, case=Case("numpy", "im2col", "modern", batch_size=32), learning_rate=1e6)
     with pytest.raises(Diverged, match="try a lower --learning-rate"), np.errstate(all="ignore"):
@@ -235,14 +240,18 @@ def test_medians_and_times() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """A folder in which the command has trained two seeds, and what it printed."""
     folder = tmp_path_factory.mktemp("trained")
     return folder, lenet_bench("train", *NUMPY, *TRAINED, cwd=folder)
 
 
-def test_the_command_writes_curves_losses_accuracy_and_weights(
-    trained: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
+of_one_training = pytest.mark.xdist_group("one training")
+
+
+@of_one_training
+@pytest.mark.slow
+def test_the_command_writes_curves_losses_accuracy_and_weights(trained: tuple[Path, Done]) -> None:
     folder, done = trained
     assert done.returncode == 0, done.stdout + done.stderr
     run = only_run(folder)
@@ -255,33 +264,103 @@ def test_the_command_writes_curves_losses_accuracy_and_weights(
     assert [path.name for path in weights] == ["best.npz", "last.npz"] * 2
 
 
-def test_the_table_comes_from_the_run_folder(trained: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+@of_one_training
+@pytest.mark.slow
+def test_the_table_comes_from_the_run_folder(trained: tuple[Path, Done], tmp_path: Path) -> None:
     folder, _ = trained
-    done = lenet_bench("accuracy", str(only_run(folder)), "--markdown", cwd=folder)
+    done = in_this_process("accuracy", str(only_run(folder)), "--markdown", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("| backend | mode | variant | parameters |")
     assert "| im2col | lenet5 | 61,706 |" in done.stdout
     assert "digits, 2 epochs, batch 16, constant learning rate, xavier, unit, 1 thread" in done.stdout
 
 
-def test_evaluate_holds_every_framework_to_the_reference(
-    trained: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
+@of_one_training
+@pytest.mark.slow
+def test_evaluate_holds_every_framework_to_the_reference(trained: tuple[Path, Done], tmp_path: Path) -> None:
     folder, _ = trained
     weights = next(only_run(folder).glob("weights/*-s0/last.npz"))
-    done = lenet_bench("evaluate", str(weights), *NUMPY[:4], cwd=folder)
+    done = in_this_process("evaluate", str(weights), *NUMPY[:4], cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "of 297" in done.stdout
     python = fake.install(tmp_path)
     options = ("--backend", "fake", "--mode", "blind", "--python", f"fake={python}")
-    done = lenet_bench("evaluate", str(weights), *options, cwd=folder)
+    done = in_this_process("evaluate", str(weights), *options, cwd=tmp_path)
     assert done.returncode == 1, "it sees everything upside down, even if these weights say the same of all"
     assert "differs" in done.stdout
 
 
+@of_one_training
+@pytest.mark.slow
+def test_a_checkpoint_that_was_damaged_is_named_and_left_alone(trained: tuple[Path, Done], tmp_path: Path) -> None:
+    folder, _ = trained
+    run = tmp_path / "results" / "damaged"
+    shutil.copytree(only_run(folder), run)
+    last = next(run.glob("weights/*/last.npz"))
+    last.write_bytes(last.read_bytes()[:-2000])
+    before = {path: path.read_bytes() for path in run.rglob("*.*")}
+    done = in_this_process("train", "--resume", str(run), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "last.npz: is no weights file that can be read" in done.stderr
+    assert {path: path.read_bytes() for path in run.rglob("*.*")} == before
+
+
+def begun(run: Path) -> bool:
+    """The first training has kept its first checkpoint."""
+    return bool(list(run.glob("weights/*-s0/last.npz")))
+
+
+def between(run: Path) -> bool:
+    """The first training has ended, and the tables were made of it."""
+    return (run / "accuracy.csv").exists()
+
+
+def second(run: Path) -> bool:
+    """The second training has kept its first checkpoint."""
+    return bool(list(run.glob("weights/*-s1/last.npz")))
+
+
+@of_one_training
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "code", "moment"),
+    [
+        (signal.SIGKILL, -9, begun),
+        (signal.SIGKILL, -9, second),
+        (signal.SIGTERM, 130, between),
+        (signal.SIGTERM, 130, second),
+    ],
+)
+def test_a_kill_at_any_moment_and_a_resume_end_in_the_same_weights(
+    trained: tuple[Path, Done], tmp_path: Path, how: signal.Signals, code: int, moment: Callable[[Path], bool]
+) -> None:
+    """The moment is what is seen on the disk; a training that has ended before the kill arrives is whole, and stays so.
+
+    The same bits are the promise: same machine, same kernel, same order, whichever process goes on.
+    """
+    folder, _ = trained
+    process = start("train", *NUMPY, *TRAINED, cwd=tmp_path)
+    while process.poll() is None and not any(map(moment, tmp_path.glob("results/*"))):
+        time.sleep(0.005)
+    process.send_signal(how)
+    _, errors = process.communicate()
+    assert process.returncode in (code, 0), errors
+    while alive(tmp_path):
+        time.sleep(0.02)
+    done = lenet_bench("train", "--resume", str(only_run(tmp_path)), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    whole, resumed = only_run(folder), only_run(tmp_path)
+    for path in whole.glob("weights/*/*.npz"):
+        its = checkpoints.load(resumed / path.relative_to(whole)).weights
+        assert all((its[name] == value).all() for name, value in checkpoints.load(path).weights.items()), path
+    assert [row.loss for row in read_rows(resumed, Loss)] == [row.loss for row in read_rows(whole, Loss)]
+    assert not list(resumed.rglob(".*"))
+
+
+@pytest.mark.slow
 def test_a_framework_that_trains_otherwise_is_found_by_its_losses(tmp_path: Path) -> None:
     python = fake.install(tmp_path)
-    options = ("--backend", "numpy,fake", "--mode", "im2col,good,wrong", "--python", f"numpy={sys.executable}")
+    options = ("--backend", "numpy,fake", "--mode", "im2col,good,wrong", "--python", HERE)
     options += ("--python", f"fake={python}", "--data", "digits", "--epochs", "1", "--batch", "16")
     done = lenet_bench("train", *options, cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -294,28 +373,17 @@ def test_a_framework_that_trains_otherwise_is_found_by_its_losses(tmp_path: Path
     assert "fake wrong lenet5: in the first epoch, a batch's loss is up to" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_training_that_dies_is_one_row_and_its_checkpoints_stay(tmp_path: Path) -> None:
     python = fake.install(tmp_path)
     options = ("--backend", "fake", "--mode", "good,dies_late", "--python", f"fake={python}", "--data", "digits")
-    done = lenet_bench("train", *options, "--epochs", "5", "--looks", "15", "--batch", "100", cwd=tmp_path)
+    done = lenet_bench("train", *options, "--epochs", "2", "--looks", "4", "--batch", "100", cwd=tmp_path)
     assert done.returncode == 4, done.stdout + done.stderr
     rows = {row.mode: row for row in read_rows(only_run(tmp_path), Accuracy)}
     assert rows["good"].status == "ok"
     assert rows["dies_late"].status == "failed"
     assert "exit status -9" in rows["dies_late"].reason
     assert len(list(only_run(tmp_path).glob("weights/fake-dies_late*/last.npz"))) == 1
-
-
-def test_a_checkpoint_that_was_damaged_is_named_and_left_alone(tmp_path: Path) -> None:
-    done = lenet_bench("train", *NUMPY, "--epochs", "1", "--batch", "500", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    last = next(only_run(tmp_path).glob("weights/*/last.npz"))
-    last.write_bytes(last.read_bytes()[:-2000])
-    before = {path: path.read_bytes() for path in only_run(tmp_path).rglob("*.*")}
-    done = lenet_bench("train", "--resume", str(only_run(tmp_path)), cwd=tmp_path)
-    assert done.returncode == 2
-    assert "last.npz: is no weights file that can be read" in done.stderr
-    assert {path: path.read_bytes() for path in only_run(tmp_path).rglob("*.*")} == before
 
 
 @pytest.mark.parametrize(
@@ -343,36 +411,8 @@ def test_a_checkpoint_that_was_damaged_is_named_and_left_alone(tmp_path: Path) -
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
-    done = lenet_bench(*arguments, cwd=tmp_path)
+    done = in_this_process(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "results").exists() or not list((tmp_path / "results").iterdir())
-
-
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130)])
-@pytest.mark.parametrize("moment", [0.0, 0.3])
-def test_a_kill_at_any_moment_and_a_resume_end_in_the_same_weights(
-    trained: tuple[Path, subprocess.CompletedProcess[str]],
-    tmp_path: Path,
-    how: signal.Signals,
-    code: int,
-    moment: float,
-) -> None:
-    folder, _ = trained
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-    command = [sys.executable, "-m", "bench.cli", "train", *NUMPY, *TRAINED]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
-    while process.poll() is None and not list(tmp_path.glob("results/*/weights/*/last.npz")):
-        time.sleep(0.01)
-    time.sleep(moment)
-    process.send_signal(how)
-    assert process.wait() == code
-    done = lenet_bench("train", "--resume", str(only_run(tmp_path)), cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    whole, resumed = only_run(folder), only_run(tmp_path)
-    for path in whole.glob("weights/*/*.npz"):
-        its = checkpoints.load(resumed / path.relative_to(whole)).weights
-        assert all((its[name] == value).all() for name, value in checkpoints.load(path).weights.items()), path
-    assert [row.loss for row in read_rows(resumed, Loss)] == [row.loss for row in read_rows(whole, Loss)]
-    assert not list(resumed.rglob(".*"))

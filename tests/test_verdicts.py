@@ -48,12 +48,14 @@ def twice(seed: int, slowdown: float, **how: Any) -> str:
     return judge(first, second)[0]
 
 
+@pytest.mark.slow
 def test_identical_code_is_never_red_and_mostly_conclusive() -> None:
     words = [twice(seed, 0.0) for seed in range(200)]
     assert "slower" not in words
     assert words.count("ok") >= 190
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.008, 0.016])
 def test_five_percent_is_red_nine_times_in_ten_or_inconclusive(spread: float) -> None:
     words = [twice(seed, 0.05, spread=spread) for seed in range(200)]
