@@ -114,6 +114,7 @@ def test_dense_layers_see_what_the_formula_says_and_no_more() -> None:
     assert_sees(forward(variant, averaging("cnn"), images, activated=False)[variant.layers[-1].name], "dense")
 
 
+@pytest.mark.slow
 def test_filters_are_drawn_blue_where_negative_and_orange_where_positive() -> None:
     variant = VARIANTS["lenet5"]
     weights = initial_weights(variant)
@@ -135,6 +136,7 @@ def up_to_conv2(name: str) -> Variant:
     return replace(VARIANTS[name], layers=VARIANTS[name].layers[:3])
 
 
+@pytest.mark.slow
 def test_what_is_not_connected_is_not_drawn() -> None:
     partly, whole = (
         pictures.filters(
@@ -146,6 +148,7 @@ def test_what_is_not_connected_is_not_drawn() -> None:
     assert white > (opened(whole.png) == 255).all(2).mean() + 0.1
 
 
+@pytest.mark.slow
 def test_an_activation_picture_shows_every_stage_and_names_the_largest_digit(digits: Images) -> None:
     at = inspection.untrained("lenet5")
     one = inspection.choose("3", digits, "digits")
@@ -157,6 +160,7 @@ def test_an_activation_picture_shows_every_stage_and_names_the_largest_digit(dig
     assert len(colours(picture.png)) > 50
 
 
+@pytest.mark.slow
 def test_another_value_is_another_picture(digits: Images) -> None:
     at = inspection.untrained("mlp")
     one = inspection.choose("3", digits, "digits")
@@ -181,6 +185,7 @@ def test_images_are_chosen_by_class_by_number_or_as_noise(digits: Images) -> Non
             inspection.choose(wrong, digits, "digits")
 
 
+@pytest.mark.slow
 def test_the_command_writes_pictures_of_what_a_framework_makes_of_saved_weights(tmp_path: Path) -> None:
     weights = initial_weights(VARIANTS["modern"], seed=5)
     about = {"variant": "modern", "course": {"data": "digits", "normalisation": "standard"}}
@@ -199,9 +204,12 @@ def test_the_command_writes_pictures_of_what_a_framework_makes_of_saved_weights(
     assert {path.name for path in (tmp_path / "best").iterdir()} == names | {"inspect.html"}
     for name in names:
         assert opened((tmp_path / "best" / name).read_bytes()).std() > 1
-    assert (tmp_path / "best" / "inspect.html").read_text(encoding="utf-8").count("data:image/png;base64,") == len(names)
+    assert (tmp_path / "best" / "inspect.html").read_text(encoding="utf-8").count("data:image/png;base64,") == len(
+        names
+    )
 
 
+@pytest.mark.slow
 def test_untrained_weights_need_no_file_and_no_framework(tmp_path: Path) -> None:
     done = lenet_bench_here("inspect", "--variant", "mlp", "--image", "3", "--output", "out", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -238,6 +246,7 @@ def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path: Path, arguments: l
     assert set(os.listdir(tmp_path)) - {"tmp"} == {"README.md"}
 
 
+@pytest.mark.slow
 def test_the_page_of_a_training_shows_what_it_learned_and_downloads_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,9 +211,7 @@ def opened(browser: Browser, small: Path) -> Iterator[Opened]:
 
 
 @pytest.mark.parametrize(("scheme", "width"), SIZES)
-def test_the_page_is_drawn_without_a_word_on_the_console_or_to_a_network(
-    whole: Whole, scheme: str, width: int
-) -> None:
+def test_the_page_is_drawn_without_a_word_on_the_console_or_to_a_network(whole: Whole, scheme: str, width: int) -> None:
     one = whole(scheme, width)
     assert one.page.locator(".chart").count() > 60
     assert (one.said, one.elsewhere) == ([], [])

@@ -330,6 +330,7 @@ def test_the_markdown_has_the_cells_of_the_tables(made: pages.Page) -> None:
     assert "nox -s bench -- --data mnist --seed 0\n" in text
 
 
+@pytest.mark.slow
 def test_a_page_of_thirty_cases_stays_under_three_megabytes(tmp_path: Path) -> None:
     batches = [replace(case, batch_size=size) for case in made_up.CASES[:10] for size in (32, 128, 512)]
     text = page_of(made_up.write_run(tmp_path / "run", batches, passes=5, rounds=60))
@@ -611,6 +612,7 @@ def test_a_run_that_is_not_through_says_how_much_is_missing(tmp_path: Path) -> N
     assert any("2 of the 14 cases" in problem for problem in folders.read(run).problems)
 
 
+@pytest.mark.slow
 def test_the_command_writes_beside_one_run_and_above_several(tmp_path: Path) -> None:
     first = made_up.write_run(tmp_path / "results" / "one")
     second = made_up.write_run(tmp_path / "results" / "two", seed=1)
@@ -629,6 +631,7 @@ def test_the_command_writes_beside_one_run_and_above_several(tmp_path: Path) -> 
     assert "is no run folder" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
     run = made_up.write_run(tmp_path / "run")
     (tmp_path / "file").write_text("")
@@ -646,6 +649,7 @@ def kept_runs() -> list[Path]:
     return [ROOT / "results" / name for name in names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", kept_runs(), ids=lambda run: run.name)
 def test_a_kept_run_makes_a_page(run: Path) -> None:
     text = page_of(run)
