@@ -56,7 +56,7 @@ def test_the_numpy_backend_agrees_to_float64(name: str, mode: str) -> None:
     images, labels = synthetic(variant.input_size).batches(2, 3)
     losses = trainer.wait(trainer.train(trainer.put(images, labels)))
     expected = [reference.step(*batch) for batch in zip(images, labels)]
-    # In the order of their sums they differ, and in how a processor rounds exponentials: some 1e-15, however small a sum.
+    # They differ in the order of their sums and in how a processor rounds exponentials: 1e-15, however small a sum.
     np.testing.assert_allclose(losses, expected, rtol=1e-11)
     start = initial_weights(variant)
     for key, value in trainer.weights().items():

@@ -17,7 +17,7 @@ FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "flax", "mxnet")
 
 
 def imported_frameworks(program: str) -> list[str]:
-    """Which frameworks a fresh interpreter has imported after running a program, here and with nothing of the user's."""
+    """Which frameworks a fresh interpreter has imported after running a program, with nothing of the user's."""
     command = [sys.executable, "-X", "importtime", "-c", program]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment = {**kept, "PYTHONPATH": str(ROOT), "PYTHONNOUSERSITE": "1"}
