@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import http.server
 import shutil
+import socket
 import struct
 import threading
 from collections.abc import Iterator
@@ -46,7 +47,17 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(SOURCES, "mnist", replace(SOURCES["mnist"], md5=sums, sha256={}))
     monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")  # what is asked of this machine goes through no proxy
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     return folder
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address at which nobody answers, and nobody else can begin to."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{reserved.getsockname()[1]}/nobody"
 
 
 @pytest.fixture
@@ -62,7 +73,7 @@ def mirror(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             asked.append(self.path)
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv(MIRRORS_VARIABLE, f"http://127.0.0.1:{server.server_port}/")
         yield asked
         server.shutdown()
@@ -196,14 +207,14 @@ def test_what_came_damaged_is_refused_and_not_kept(mirror: list[str], tiny: Path
     assert list((tmp_path / "cache" / "lenet-bench" / "mnist").iterdir()) == []
 
 
-def test_a_second_mirror_is_tried(mirror: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_mirror_is_tried(mirror: list[str], nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
     working = data.os.environ[MIRRORS_VARIABLE]
-    monkeypatch.setenv(MIRRORS_VARIABLE, f"http://127.0.0.1:9/nobody {working}")
+    monkeypatch.setenv(MIRRORS_VARIABLE, f"{nobody} {working}")
     assert len(load("mnist", 28).labels) == 6
 
 
-def test_without_a_network_one_line_says_what_to_do(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(MIRRORS_VARIABLE, "http://127.0.0.1:9/nobody")
+def test_without_a_network_one_line_says_what_to_do(tiny: Path, nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MIRRORS_VARIABLE, nobody)
     with pytest.raises(DataError, match=r"could not be downloaded .* pass --data-dir"):
         load("mnist", 28)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -16,15 +17,18 @@ FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "flax", "mxnet")
 
 
 def imported_frameworks(program: str) -> list[str]:
-    """Which frameworks a fresh interpreter has imported after running a program."""
+    """Which frameworks a fresh interpreter has imported after running a program, with nothing of the user's."""
     command = [sys.executable, "-X", "importtime", "-c", program]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "PYTHONNOUSERSITE": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
     names = {
         line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "import time" in line
     }
     return sorted(names & set(FRAMEWORKS))
 
 
+@pytest.mark.slow
 def test_the_harness_imports_no_framework() -> None:
     modules = [f"bench.{path.stem}" for path in (ROOT / "bench").glob("*.py") if path.stem != "__init__"]
     assert imported_frameworks(f"import backends, bench, {', '.join(sorted(modules))}") == []
@@ -42,7 +46,7 @@ def test_a_backend_is_a_file_a_row_of_the_table_and_a_requirement_file(entry: ob
     name = entry.name  # type: ignore[attr-defined]
     assert (ROOT / "backends" / f"lenet_{name}.py").is_file()
     assert entry.module == f"backends.lenet_{name}"  # type: ignore[attr-defined]
-    requirements = (ROOT / "backends" / "requirements" / f"{name}.txt").read_text()
+    requirements = (ROOT / "backends" / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     for package in ("pytest==", "pytest-benchmark=="):
         assert f"\n{package}" in requirements
     for device in entry.devices:  # type: ignore[attr-defined]
@@ -59,14 +63,14 @@ def test_no_place_is_left_over() -> None:
 
 
 def test_contributing_lists_the_three_places() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for place in ("backends/lenet_<name>.py", "backends/__init__.py", "backends/requirements/<name>.txt"):
         assert f"`{place}`" in text
 
 
 def test_requirements_are_pinned() -> None:
     for path in (ROOT / "backends" / "requirements").glob("*.txt"):
-        lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
         assert all(re.match(r"[a-z0-9\[\]-]+==\d", line) for line in lines), path
 
 

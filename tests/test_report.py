@@ -25,8 +25,10 @@ from bench.grids import Number
 from bench.results import FILES, Comparison, Equivalence, ResultsError, Round, Throughput, read_rows, write_rows
 from bench.verify import equivalence_rows
 from tests import made_up
+from tests.in_process import lenet_bench_here
 from tests.test_command_line import lenet_bench
 
+ROOT = Path(__file__).resolve().parent.parent
 SWEEP = [replace(case, batch_size=size) for case in made_up.CASES[:4] for size in (1, 16, 256)]
 THREADS = [replace(case, threads=threads) for case in made_up.CASES[3:6] for threads in (1, 2, 4)]
 
@@ -161,8 +163,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def page(runs: list[Path]) -> str:
-    return page_of(*runs)
+def made(runs: list[Path]) -> pages.Page:
+    return report.page_of([folders.read(run) for run in runs])
+
+
+@pytest.fixture(scope="module")
+def page(made: pages.Page) -> str:
+    return pages.as_html(made)
 
 
 def test_every_number_of_the_page_is_that_of_its_csv_file(page: str, runs: list[Path]) -> None:
@@ -253,8 +260,7 @@ MEANT = {
 }
 
 
-def test_every_column_shows_what_its_heading_says(runs: list[Path]) -> None:
-    made = report.page_of([folders.read(run) for run in runs])
+def test_every_column_shows_what_its_heading_says(made: pages.Page) -> None:
     tables = [
         (section.slug.split("-")[-1], part.grid)
         for article in made.articles
@@ -311,8 +317,7 @@ def test_every_file_can_be_taken_from_the_page_to_the_byte(page: str, runs: list
     assert sorted(carried) == sorted((name, content) for (_, name), content in contents.items())
 
 
-def test_the_markdown_has_the_cells_of_the_tables(runs: list[Path]) -> None:
-    made = report.page_of([folders.read(run) for run in runs])
+def test_the_markdown_has_the_cells_of_the_tables(made: pages.Page) -> None:
     text = pages.as_markdown(made)
     rows = [
         part.grid for one in made.articles for s in one.sections for part in s.parts if isinstance(part, pages.Table)
@@ -325,6 +330,7 @@ def test_the_markdown_has_the_cells_of_the_tables(runs: list[Path]) -> None:
     assert "nox -s bench -- --data mnist --seed 0\n" in text
 
 
+@pytest.mark.slow
 def test_a_page_of_thirty_cases_stays_under_three_megabytes(tmp_path: Path) -> None:
     batches = [replace(case, batch_size=size) for case in made_up.CASES[:10] for size in (32, 128, 512)]
     text = page_of(made_up.write_run(tmp_path / "run", batches, passes=5, rounds=60))
@@ -437,7 +443,7 @@ def test_words_of_others_do_not_become_part_of_the_page(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("harm", ["gone", "cut", "emptied", "other"])
 def test_a_broken_folder_gives_a_page_that_says_what_is_missing(tmp_path: Path, name: str, harm: str) -> None:
-    run = made_up.write_run(tmp_path / "run", rounds=5)
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:2], rounds=5)
     path = run / name
     content = path.read_bytes()
     if harm == "gone":
@@ -468,7 +474,7 @@ def test_a_broken_folder_gives_a_page_that_says_what_is_missing(tmp_path: Path, 
 def test_a_cell_that_no_run_can_have_written_leaves_its_file_out(
     tmp_path: Path, name: str, column: str, cell: str, said: str
 ) -> None:
-    run = made_up.write_run(tmp_path / "run", SWEEP, rounds=5)
+    run = made_up.write_run(tmp_path / "run", SWEEP[:6], rounds=5)
     rows = cells(run, name)
     rows[1][column] = cell
     with (run / name).open("w", newline="", encoding="utf-8") as file:
@@ -526,7 +532,7 @@ def test_a_folder_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"bad\xffname")
     run = made_up.write_run(tmp_path / "run", made_up.CASES[:2]).rename(tmp_path / name)
     (run / "shapes.csv").write_text("broken")
-    done = lenet_bench("report", str(run), str(tmp_path / "nowhere" / name), cwd=tmp_path)
+    done = lenet_bench_here("report", str(run), str(tmp_path / "nowhere" / name), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "bad?name" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -559,7 +565,7 @@ def test_words_of_a_broken_file_reach_nobodys_terminal_as_they_are(tmp_path: Pat
 def test_several_runs_named_from_inside_the_first_have_their_page_above_it(tmp_path: Path) -> None:
     first = made_up.write_run(tmp_path / "one", made_up.CASES[:2])
     made_up.write_run(tmp_path / "two", made_up.CASES[:2], seed=1)
-    assert lenet_bench("report", ".", "../two", cwd=first).returncode == 0
+    assert lenet_bench_here("report", ".", "../two", cwd=first).returncode == 0
     assert (tmp_path / "report.html").exists() and not (first / "report.html").exists()
 
 
@@ -606,38 +612,50 @@ def test_a_run_that_is_not_through_says_how_much_is_missing(tmp_path: Path) -> N
     assert any("2 of the 14 cases" in problem for problem in folders.read(run).problems)
 
 
+@pytest.mark.slow
 def test_the_command_writes_beside_one_run_and_above_several(tmp_path: Path) -> None:
     first = made_up.write_run(tmp_path / "results" / "one")
     second = made_up.write_run(tmp_path / "results" / "two", seed=1)
     done = lenet_bench("report", str(first), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.name for path in first.glob("report.*")} == {"report.html", "report.md"}
-    done = lenet_bench("report", str(first), str(second), str(first), cwd=tmp_path)
+    done = lenet_bench_here("report", str(first), str(second), str(first), cwd=tmp_path)
     assert done.returncode == 0
-    assert "All runs" in (tmp_path / "results" / "report.html").read_text()
+    assert "All runs" in (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
     (second / "throughput.csv").write_text("broken")
     shutil.rmtree(first)
-    done = lenet_bench("report", str(first), str(second), "--output", str(tmp_path / "out"), cwd=tmp_path)
+    done = lenet_bench_here("report", str(first), str(second), "--output", str(tmp_path / "out"), cwd=tmp_path)
     assert done.returncode == 0
     assert "is no run folder" in done.stdout
     assert "throughput.csv: has other columns" in done.stdout
-    assert "is no run folder" in (tmp_path / "out" / "report.html").read_text()
+    assert "is no run folder" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
     run = made_up.write_run(tmp_path / "run")
     (tmp_path / "file").write_text("")
-    for arguments in (["nowhere"], ["nowhere", "neither"], [str(run), "--output", str(tmp_path / "file")]):
-        done = lenet_bench("report", *arguments, cwd=tmp_path)
+    asked = (["nowhere"], ["nowhere", "neither"], [str(run), "--output", str(tmp_path / "file")])
+    for command, arguments in zip((lenet_bench, lenet_bench_here, lenet_bench_here), asked):
+        done = command("report", *arguments, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert not (run / "report.html").exists()
 
 
-def test_a_kept_run_makes_a_page(tmp_path: Path) -> None:
-    kept = [path.parent for path in (Path(__file__).parent.parent / "results").glob("*/throughput.csv")]
-    for run in kept:
-        copy = shutil.copytree(run, tmp_path / run.name)
-        text = page_of(copy)
-        assert wrong_numbers(text, [copy]) == []
-        assert strays(text, [copy]) == []
-    assert kept
+def kept_runs() -> list[Path]:
+    """Those that the documents cite, and none that a user has made since."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+    names = sorted({name for text in texts for name in re.findall(r"results/(\d{8}T\d{6}-[0-9a-f]{8})\b", text)})
+    return [ROOT / "results" / name for name in names]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", kept_runs(), ids=lambda run: run.name)
+def test_a_kept_run_makes_a_page(run: Path) -> None:
+    text = page_of(run)
+    assert wrong_numbers(text, [run]) == []
+    assert strays(text, [run]) == []
+
+
+def test_there_are_kept_runs() -> None:
+    assert len([run for run in kept_runs() if (run / "throughput.csv").is_file()]) == len(kept_runs()) > 2

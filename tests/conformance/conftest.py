@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from types import ModuleType
 
@@ -26,8 +27,16 @@ def backend_names(config: pytest.Config) -> list[str]:
 
 def skip_what_cannot_run_here(module: ModuleType, mode: str) -> None:
     """A mode may need what not every machine has, a compiler for one; that is no fault of the backend."""
+    if reason := lacking(module, mode):
+        pytest.skip(reason)
+
+
+@functools.cache
+def lacking(module: ModuleType, mode: str) -> str:
+    """Why a mode cannot run here; empty where it can. Asked once, because some backends take half a second to build."""
     variant = VARIANTS["lenet5"]
     try:
         module.build(variant, initial_weights(variant), Setup(mode))
     except Unsupported as refusal:
-        pytest.skip(str(refusal))
+        return str(refusal)
+    return ""

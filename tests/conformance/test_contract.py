@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
@@ -12,7 +13,7 @@ import backends
 from backends.interface import Setup, Unsupported
 from backends.lenet import VARIANTS, initial_weights, stage_shapes, weight_shapes, weights_sha256
 from bench.data import synthetic
-from bench.equivalence import compare_training
+from bench.equivalence import TOLERANCES, as_one, compare_training, compare_weights
 from bench.lesson import teach
 from tests.conformance.conftest import backend_names, skip_what_cannot_run_here
 
@@ -39,6 +40,54 @@ def module(request: pytest.FixtureRequest, backend: str) -> ModuleType:
     return module
 
 
+VARIANT = VARIANTS["lenet5"]
+# Frameworks compile a step per shape and type, some for ten seconds: all tests here train on these two.
+BATCH_SIZE, SINGLE = 8, ("tanh", "float32")  # that one is trained an image at a time
+
+
+@dataclass(frozen=True)
+class Life:
+    """What one trainer of a mode went through, and two more beside it; weights are as they came back then."""
+
+    given: dict[str, np.ndarray]  # the very arrays that `build` got
+    returned: dict[str, np.ndarray]  # the very arrays that `weights` returned before anything else
+    start: dict[str, np.ndarray]  # copies of these, made at once
+    looked: dict[str, np.ndarray]  # after `stages`
+    first: dict[str, np.ndarray]  # after a chunk of one step
+    last: dict[str, np.ndarray]  # after another of three
+    losses: tuple[np.ndarray, np.ndarray]
+    device: str
+    bystander: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # of one that did nothing, before and after
+    heir: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # of one built from `first`, before and after the three
+
+
+@functools.cache
+def life(module: ModuleType, mode: str) -> Life:
+    """One life for the tests that only look at it: to train again for each of them is to compile again."""
+    given = initial_weights(VARIANT)
+    trainer = module.build(VARIANT, given, Setup(mode))
+    returned = trainer.weights()
+    start = {name: value.copy() for name, value in returned.items()}
+    bystander = module.build(VARIANT, initial_weights(VARIANT, seed=1), Setup(mode))
+    before = bystander.weights()
+    images, labels = synthetic(VARIANT.input_size).batches(4, BATCH_SIZE)
+    one, three = trainer.put(images[:1], labels[:1]), trainer.put(images[1:], labels[1:])
+    trainer.stages(one)
+    looked = trainer.weights()
+    losses = [trainer.wait(trainer.train(one))]
+    first = trainer.weights()
+    losses.append(trainer.wait(trainer.train(three)))
+    last, after = trainer.weights(), bystander.weights()
+    heir = module.build(VARIANT, first, Setup(mode))
+    inherited = heir.weights()
+    heir.wait(heir.train(heir.put(images[1:], labels[1:])))
+    return Life(
+        *(given, returned, start, looked, first, last, (losses[0], losses[1]), trainer.device()),
+        bystander=(before, after),
+        heir=(inherited, heir.weights()),
+    )
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("variant", list(VARIANTS))
 def test_training_follows_the_reference_for_ten_steps(
@@ -51,32 +100,26 @@ def test_training_follows_the_reference_for_ten_steps(
             module.build(network, initial_weights(network), setup)
         return
     trainer = module.build(network, initial_weights(network), setup)
-    proof = compare_training(trainer, network, precision, teach(network, 8, (1, 10), setup.learning_rate))
+    # An image at a time, a network overshoots: after ten steps float32 is off by 1e-5 of a loss, after four by 1e-6.
+    batch_size, checkpoints = (1, (1, 4)) if (variant, precision) == SINGLE else (BATCH_SIZE, (1, 10))
+    proof = compare_training(trainer, network, precision, teach(network, batch_size, checkpoints, setup.learning_rate))
     assert [found for found in proof.comparisons if not found.held] == []
     assert proof.shapes == stage_shapes(network)
 
 
 def test_a_trainer_starts_from_the_weights_it_is_given(module: ModuleType, mode: str) -> None:
-    variant = VARIANTS["lenet5"]
-    for seed in (0, 1):
-        weights = initial_weights(variant, seed)
-        trainer = module.build(variant, weights, Setup(mode))
-        assert weights_sha256(trainer.weights()) == weights_sha256(weights)
+    """To the bit: that weights cross from one framework to another as they are is a promise."""
+    assert weights_sha256(life(module, mode).start) == weights_sha256(initial_weights(VARIANT))
+    assert weights_sha256(life(module, mode).bystander[0]) == weights_sha256(initial_weights(VARIANT, seed=1))
 
 
 def test_the_caller_keeps_his_weights(module: ModuleType, mode: str) -> None:
-    """What `build` is given and what `weights` returns are nobody else's memory."""
-    variant = VARIANTS["lenet5"]
-    given = initial_weights(variant)
-    before = {name: value.copy() for name, value in given.items()}
-    trainer = module.build(variant, given, Setup(mode))
-    returned = trainer.weights()
-    chunk = trainer.put(*synthetic(28).batches(2, 4))
-    trainer.wait(trainer.train(chunk))
-    for name, value in before.items():
-        np.testing.assert_array_equal(given[name], value)
-        np.testing.assert_array_equal(returned[name], value)
-        assert not np.array_equal(trainer.weights()[name], value)
+    """What `build` is given and what `weights` returns are nobody else's memory: they stay as they are, to the bit."""
+    lived = life(module, mode)
+    for name, value in initial_weights(VARIANT).items():
+        np.testing.assert_array_equal(lived.given[name], value)
+        np.testing.assert_array_equal(lived.returned[name], value)
+        assert not np.array_equal(lived.last[name], value)
 
 
 def test_weights_have_canonical_names_and_shapes(module: ModuleType, backend: str, mode: str) -> None:
@@ -86,66 +129,48 @@ def test_weights_have_canonical_names_and_shapes(module: ModuleType, backend: st
 
 
 def test_two_trainers_in_one_process_do_not_share_weights(module: ModuleType, mode: str) -> None:
-    variant = VARIANTS["lenet5"]
-    first, second = (module.build(variant, initial_weights(variant), Setup(mode)) for _ in range(2))
-    before = second.weights()
-    first.wait(first.train(first.put(*synthetic(28).batches(1, 4))))
-    for name, value in second.weights().items():
+    """What nobody trained is what it was, to the bit."""
+    before, after = life(module, mode).bystander
+    for name, value in after.items():
         np.testing.assert_array_equal(value, before[name])
 
 
 def test_float32_after_float64_in_one_process_is_float32(module: ModuleType, mode: str) -> None:
     """Process-wide switches are assigned by every build, so the order of trainers does not matter."""
-    variant = VARIANTS["lenet5"]
     for precision in ("float64", "float32", "float64"):
-        trainer = module.build(variant, initial_weights(variant), Setup(mode, precision=precision))
+        trainer = module.build(VARIANT, initial_weights(VARIANT), Setup(mode, precision=precision))
         stages = trainer.stages(trainer.put(*synthetic(28).batches(1, 2)))
         assert {str(value.dtype) for value in stages.values()} == {precision}
 
 
-def test_a_trainer_built_from_another_s_weights_goes_on_to_the_same_bits(module: ModuleType, mode: str) -> None:
-    """What a training that was killed and resumed rests on."""
-    variant = VARIANTS["lenet5"]
-    images, labels = synthetic(28).batches(6, 16)
-    whole = module.build(variant, initial_weights(variant), Setup(mode))
-    for part in (slice(0, 3), slice(3, 6)):
-        whole.wait(whole.train(whole.put(images[part], labels[part])))
-    first = module.build(variant, initial_weights(variant), Setup(mode))
-    first.wait(first.train(first.put(images[:3], labels[:3])))
-    second = module.build(variant, first.weights(), Setup(mode))
-    second.wait(second.train(second.put(images[3:], labels[3:])))
-    for name, value in whole.weights().items():
-        np.testing.assert_array_equal(second.weights()[name], value)
+def test_a_trainer_built_from_another_s_weights_goes_on_as_the_other_did(module: ModuleType, mode: str) -> None:
+    """What a training that was killed and resumed rests on: weights handed over to the bit, and nothing else to hand
+    over. Two trainers' steps may differ by a rounding: their arrays need not lie alike in memory."""
+    lived = life(module, mode)
+    for name, value in lived.first.items():
+        np.testing.assert_array_equal(lived.heir[0][name], value)
+    first, last, own = (as_one(weights) for weights in (lived.first, lived.last, lived.heir[1]))
+    tolerance = TOLERANCES["float32"].weights
+    assert compare_weights(own, last, first, 3, tolerance).held
+    start = as_one(lived.start)["all weights"]
+    for kept in (0.9, 0.01):  # a first step's momentum, or a hundredth of that step, would be seen
+        wrong = {"all weights": own["all weights"] + kept * (first["all weights"] - start)}
+        assert not compare_weights(wrong, last, first, 3, tolerance).held
 
 
 def test_looking_at_stages_trains_nothing(module: ModuleType, mode: str) -> None:
-    variant = VARIANTS["lenet5"]
-    trainer = module.build(variant, initial_weights(variant), Setup(mode))
-    trainer.stages(trainer.put(*synthetic(28).batches(1, 2)))
-    assert weights_sha256(trainer.weights()) == weights_sha256(initial_weights(variant))
+    assert weights_sha256(life(module, mode).looked) == weights_sha256(initial_weights(VARIANT))
 
 
 def test_one_loss_comes_back_for_every_step(module: ModuleType, mode: str) -> None:
-    variant = VARIANTS["lenet5"]
-    trainer = module.build(variant, initial_weights(variant), Setup(mode))
-    for steps in (1, 3):
-        losses = trainer.wait(trainer.train(trainer.put(*synthetic(28).batches(steps, 4))))
+    for steps, losses in zip((1, 3), life(module, mode).losses):
         assert isinstance(losses, np.ndarray)
         assert losses.shape == (steps,)
         assert np.isfinite(losses).all()
 
 
-def test_a_batch_of_one_trains(module: ModuleType, mode: str) -> None:
-    variant = VARIANTS["tanh"]
-    trainer = module.build(variant, initial_weights(variant), Setup(mode))
-    assert trainer.wait(trainer.train(trainer.put(*synthetic(32).batches(2, 1)))).shape == (2,)
-
-
 def test_weights_live_on_the_cpu_when_that_was_asked_for(module: ModuleType, mode: str) -> None:
-    variant = VARIANTS["lenet5"]
-    trainer = module.build(variant, initial_weights(variant), Setup(mode))
-    trainer.wait(trainer.train(trainer.put(*synthetic(28).batches(1, 2))))
-    assert trainer.device() == "cpu"
+    assert life(module, mode).device == "cpu"
 
 
 @pytest.mark.parametrize("field", ["mode", "device", "precision"])
