@@ -17,7 +17,8 @@ PACKAGES = ("backends", "bench")
 def main() -> None:
     """Run the command line, in this process if nothing of the user's can come before it, and else in a new one."""
     if sys.flags.safe_path and sys.flags.ignore_environment:
-        take_packages_from(ROOT)
+        if os.path.isdir(os.path.join(ROOT, "bench")):  # else installed in place (pip install --editable)
+            take_packages_from(ROOT)
         from bench.cli import main as command_line
 
         command_line()

@@ -15,8 +15,8 @@ PACKAGES = ("backends", "bench")
 
 
 def is_checkout() -> bool:
-    """Whether this is a checkout, or an exported archive of one, and no installed package."""
-    return (SOURCE_ROOT / "noxfile.py").is_file()
+    """Whether this is a checkout, or an exported archive of one, and no installed package (pyproject.toml)."""
+    return not (SOURCE_ROOT / "lenet_bench.py").is_file()
 
 
 def lay_out(folder: Path) -> Path:

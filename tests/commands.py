@@ -20,7 +20,7 @@ import psutil
 from threadpoolctl import threadpool_limits
 
 from bench import cli
-from bench.environments import ENVIRONMENTS_VARIABLE
+from bench.installing import ENVIRONMENTS_VARIABLE, INSTALLER_VARIABLE, NONE
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = f"numpy={sys.executable}"
@@ -38,13 +38,13 @@ DROPPED = (
 Done = subprocess.CompletedProcess[str]
 
 
-def command(*arguments: str) -> list[str]:
-    """How the command is started; `environment` says out of which tree."""
-    return [sys.executable, "-m", "bench.cli", *arguments]
+def command(*arguments: str, tree: Path = ROOT) -> list[str]:
+    """How the command is started, out of that tree."""
+    return [sys.executable, str(tree / "bench" / "__main__.py"), *arguments]
 
 
-def environment(cwd: Path, tree: Path = ROOT, **changes: str) -> dict[str, str]:
-    """For a process that imports that tree, with a scratch folder in `cwd`: two runs would refuse each other's there.
+def environment(cwd: Path, **changes: str) -> dict[str, str]:
+    """For a process with a scratch folder in `cwd`: two runs would refuse each other's there. It makes no environments.
 
     Git reads no configuration of the user, and finds no repository above `cwd`.
     """
@@ -52,7 +52,6 @@ def environment(cwd: Path, tree: Path = ROOT, **changes: str) -> dict[str, str]:
     scratch.mkdir(exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
     own = {
-        "PYTHONPATH": str(tree),
         "PYTHONUTF8": "1",
         "LC_ALL": "C",
         "TMPDIR": str(scratch),
@@ -60,6 +59,7 @@ def environment(cwd: Path, tree: Path = ROOT, **changes: str) -> dict[str, str]:
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CEILING_DIRECTORIES": str(cwd.parent),
         ENVIRONMENTS_VARIABLE: str(cwd / "no-environments"),
+        INSTALLER_VARIABLE: NONE,
         MARK: str(cwd),
     }
     return {**kept, **own, **changes}
@@ -68,9 +68,9 @@ def environment(cwd: Path, tree: Path = ROOT, **changes: str) -> dict[str, str]:
 def start(*arguments: str, cwd: Path, tree: Path = ROOT, **environ: str) -> subprocess.Popen[str]:
     """The command in a process group of its own; what it prints is kept for `communicate`."""
     return subprocess.Popen(
-        command(*arguments),
+        command(*arguments, tree=tree),
         cwd=cwd,
-        env=environment(cwd, tree, **environ),
+        env=environment(cwd, **environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -99,8 +99,17 @@ def decide(plant: str, backend: str, number: int, options: list[str]) -> list[Ve
                 raise SystemExit(f"{file.name} has no {there!r} any more: {plant} cannot be planted")
             file.write_text(text.replace(there, instead))
         git(clone, "commit", "-q", "--all", "--allow-empty", "-m", plant)
-        environment = {"PYTHONPATH": str(clone), "LENET_BENCH_ENVIRONMENTS": str(ROOT / ".nox")}
-        command = [sys.executable, "-m", "bench.cli", "gate", "--base", "HEAD~1", "--seed", str(number), *options]
+        environment = {"LENET_BENCH_ENVIRONMENTS": str(ROOT / ".nox")}
+        command = [
+            sys.executable,
+            str(clone / "bench" / "__main__.py"),
+            "gate",
+            "--base",
+            "HEAD~1",
+            "--seed",
+            str(number),
+            *options,
+        ]
         done = subprocess.run(command, cwd=clone, env={**os.environ, **environment}, capture_output=True, text=True)
         runs = list((clone / "results").glob("*-gate"))
         if not runs:

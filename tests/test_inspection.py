@@ -19,7 +19,7 @@ from bench.checkpoints import Checkpoint
 from bench.reference import forward
 from bench.train import load_images
 from bench.training import Images
-from tests.in_process import lenet_bench_here
+from tests.commands import in_this_process
 from tests.test_command_line import HERE, lenet_bench
 
 
@@ -211,7 +211,7 @@ def test_the_command_writes_pictures_of_what_a_framework_makes_of_saved_weights(
 
 @pytest.mark.slow
 def test_untrained_weights_need_no_file_and_no_framework(tmp_path: Path) -> None:
-    done = lenet_bench_here("inspect", "--variant", "mlp", "--image", "3", "--output", "out", cwd=tmp_path)
+    done = in_this_process("inspect", "--variant", "mlp", "--image", "3", "--output", "out", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "receptive-fields.png",
@@ -241,7 +241,7 @@ def test_untrained_weights_need_no_file_and_no_framework(tmp_path: Path) -> None
 )
 def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "README.md").write_text("words")
-    done = lenet_bench_here("inspect", *arguments, cwd=tmp_path)
+    done = in_this_process("inspect", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert set(os.listdir(tmp_path)) - {"tmp"} == {"README.md"}
 
@@ -274,6 +274,6 @@ def test_the_page_of_a_training_shows_what_it_learned_and_downloads_nothing(
 def test_weights_that_make_no_numbers_are_one_line(tmp_path: Path) -> None:
     huge = {name: np.full(value.shape, 1e300) for name, value in initial_weights(VARIANTS["modern"]).items()}
     checkpoints.save(tmp_path / "w.npz", Checkpoint(huge, {"variant": "modern"}))
-    done = lenet_bench_here("inspect", "w.npz", cwd=tmp_path)
+    done = in_this_process("inspect", "w.npz", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "no numbers" in done.stderr

@@ -9,7 +9,7 @@ import pytest
 from backends.lenet import VARIANTS, connections, multiply_adds, parameters, receptive_fields, stage_shapes
 from bench.cases import UsageError
 from bench.layers import calculate, parse_input, parse_stack, steps_of, totals
-from tests.in_process import lenet_bench_here
+from tests.commands import in_this_process
 from tests.test_command_line import lenet_bench
 
 
@@ -108,11 +108,11 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "floor((32 + 2*0 - 5) / 1) + 1 = 28" in done.stdout
     assert "6*14*14 = 1176 inputs" in done.stdout
-    done = lenet_bench_here("layers", "lecun1998", cwd=tmp_path)
+    done = in_this_process("layers", "lecun1998", cwd=tmp_path)
     assert "60,000" in done.stdout and "340,908" in done.stdout
-    done = lenet_bench_here("layers", "resnet", cwd=tmp_path)
+    done = in_this_process("layers", "resnet", cwd=tmp_path)
     assert done.returncode == 2 and "unknown preset 'resnet'" in done.stderr
-    done = lenet_bench_here("layers", "--input", "", "--pool", "2", cwd=tmp_path)
+    done = in_this_process("layers", "--input", "", "--pool", "2", cwd=tmp_path)
     assert done.returncode == 2 and "--input '' is neither a size" in done.stderr
-    done = lenet_bench_here("layers", "lenet5", "--input", "64", cwd=tmp_path)
+    done = in_this_process("layers", "lenet5", "--input", "64", cwd=tmp_path)
     assert done.returncode == 2 and "--input '64' has no effect on the preset lenet5" in done.stderr

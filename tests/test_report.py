@@ -25,7 +25,7 @@ from bench.grids import Number
 from bench.results import FILES, Comparison, Equivalence, ResultsError, Round, Throughput, read_rows, write_rows
 from bench.verify import equivalence_rows
 from tests import made_up
-from tests.in_process import lenet_bench_here
+from tests.commands import in_this_process
 from tests.test_command_line import lenet_bench
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -532,7 +532,7 @@ def test_a_folder_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"bad\xffname")
     run = made_up.write_run(tmp_path / "run", made_up.CASES[:2]).rename(tmp_path / name)
     (run / "shapes.csv").write_text("broken")
-    done = lenet_bench_here("report", str(run), str(tmp_path / "nowhere" / name), cwd=tmp_path)
+    done = in_this_process("report", str(run), str(tmp_path / "nowhere" / name), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "bad?name" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -565,7 +565,7 @@ def test_words_of_a_broken_file_reach_nobodys_terminal_as_they_are(tmp_path: Pat
 def test_several_runs_named_from_inside_the_first_have_their_page_above_it(tmp_path: Path) -> None:
     first = made_up.write_run(tmp_path / "one", made_up.CASES[:2])
     made_up.write_run(tmp_path / "two", made_up.CASES[:2], seed=1)
-    assert lenet_bench_here("report", ".", "../two", cwd=first).returncode == 0
+    assert in_this_process("report", ".", "../two", cwd=first).returncode == 0
     assert (tmp_path / "report.html").exists() and not (first / "report.html").exists()
 
 
@@ -619,12 +619,12 @@ def test_the_command_writes_beside_one_run_and_above_several(tmp_path: Path) -> 
     done = lenet_bench("report", str(first), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.name for path in first.glob("report.*")} == {"report.html", "report.md"}
-    done = lenet_bench_here("report", str(first), str(second), str(first), cwd=tmp_path)
+    done = in_this_process("report", str(first), str(second), str(first), cwd=tmp_path)
     assert done.returncode == 0
     assert "All runs" in (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
     (second / "throughput.csv").write_text("broken")
     shutil.rmtree(first)
-    done = lenet_bench_here("report", str(first), str(second), "--output", str(tmp_path / "out"), cwd=tmp_path)
+    done = in_this_process("report", str(first), str(second), "--output", str(tmp_path / "out"), cwd=tmp_path)
     assert done.returncode == 0
     assert "is no run folder" in done.stdout
     assert "throughput.csv: has other columns" in done.stdout
