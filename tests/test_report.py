@@ -636,7 +636,7 @@ def test_bad_input_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
     run = made_up.write_run(tmp_path / "run")
     (tmp_path / "file").write_text("")
     asked = (["nowhere"], ["nowhere", "neither"], [str(run), "--output", str(tmp_path / "file")])
-    for command, arguments in zip((lenet_bench, lenet_bench_here, lenet_bench_here), asked):
+    for command, arguments in zip((lenet_bench, in_this_process, in_this_process), asked):
         done = command("report", *arguments, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert not (run / "report.html").exists()
