@@ -86,8 +86,8 @@ class SkipsWork(Waits):
         return super().train(1)
 
 
-def sings(trainer: Waits) -> canary.Canary:
-    return canary.check(trainer, 1, 10, 20, trainer.device.clock)  # type: ignore[arg-type]
+def sings(trainer: Waits, waited: Callable[[], float] = lambda: 0.0) -> canary.Canary:
+    return canary.check(trainer, 1, 10, 20, trainer.device.clock, waited)  # type: ignore[arg-type]
 
 
 def test_a_trainer_that_waits_keeps_the_canary_alive() -> None:
@@ -127,3 +127,35 @@ def test_a_hiccup_in_one_attempt_is_forgiven() -> None:
             return super().weights()
 
     assert sings(Hiccup()).alive
+
+
+class Disturbed(Waits):
+    """Others have the CPU right after the first steps: reading the weights takes five times as long as one."""
+
+    waited, left, stepped = 0.0, 20, False
+
+    def wait(self, pending: float) -> np.ndarray:
+        self.stepped = True
+        return super().wait(pending)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        if self.stepped and self.left:
+            self.device.now += 5.0
+            self.waited += 5.0
+            self.left -= 1
+        self.stepped = False
+        return super().weights()
+
+
+def test_what_others_did_is_held_against_nobody() -> None:
+    trainer = Disturbed()
+    assert sings(trainer, lambda: trainer.waited).alive
+    with pytest.raises(canary.NotWaiting):
+        sings(Disturbed())  # the same, where nobody has seen that others had the CPU
+
+
+@pytest.mark.parametrize("broken", [NeverWaits, WaitsForTheLossOnly, TimesTheQueue, SkipsWork])
+def test_a_trainer_that_does_not_wait_is_refused_on_a_busy_machine_too(broken: Callable[[], Waits]) -> None:
+    trainer = broken()
+    with pytest.raises(canary.NotWaiting):
+        sings(trainer, lambda: 0.5 * trainer.device.now)
