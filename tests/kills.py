@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from bench.results import FILES, Process, Round, Throughput, read_rows
-from tests.commands import HERE, PATIENCE_SECONDS, alive, start
+from tests.commands import HERE, PATIENCE_SECONDS, alive, start, unhurried
 
 ARGUMENTS = ("--backend", "numpy", "--mode", "im2col", "--python", HERE, "--data", "synthetic", "--batch", "8")
 # Exactly two passes, however busy the machine is: a disturbed one is not measured again.
@@ -69,7 +69,8 @@ def strike(conductor: subprocess.Popen[str], folder: Path, whom: str, draw: rand
 
 def once(folder: Path, whom: str, moment: Callable[[Path], bool], draw: random.Random) -> None:
     """One run, one kill, and everything that has to hold afterwards. Raises AssertionError."""
-    conductor = start("run", *ARGUMENTS, *LENGTH, cwd=folder)
+    tree = unhurried(folder / "suite")
+    conductor = start("run", *ARGUMENTS, *LENGTH, cwd=folder, tree=tree)
     while conductor.poll() is None and not moment(folder):
         time.sleep(POLL_SECONDS)
     if conductor.poll() is None:
@@ -88,7 +89,7 @@ def once(folder: Path, whom: str, moment: Callable[[Path], bool], draw: random.R
                 read_rows(run, kind)
     if not any((run / "request.json").exists() for run in runs):
         return
-    resumed = start("run", "--resume", str(runs[0]), cwd=folder)
+    resumed = start("run", "--resume", str(runs[0]), cwd=folder, tree=tree)
     _, errors = resumed.communicate(timeout=PATIENCE_SECONDS)
     assert resumed.returncode == 0, (resumed.returncode, errors)
     (row,) = read_rows(runs[0], Throughput)

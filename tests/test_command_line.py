@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 
 from backends.lenet import VARIANTS
-from bench import cli, conductor
+from bench import cli, conductor, tree
 from bench.cases import Case
 from bench.data import synthetic
 from bench.equivalence import TOLERANCES
 from bench.results import Equivalence, Process, Round, Shape, Throughput, read_rows
 from bench.verify import Answer
 from tests import fake
-from tests.commands import HERE, Done, command, environment, in_this_process, lenet_bench, only_run
+from tests.commands import HERE, Done, command, environment, in_this_process, lenet_bench, only_run, unhurried
 from tests.made_up import write_run
 
 MEASURED = ("ok", "noisy")  # which of the two is up to the machine
@@ -46,8 +46,9 @@ class Ran(NamedTuple):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """One real run of one mode in two passes, which several tests look at."""
-    cwd = tmp_path_factory.mktemp("run")
-    done = lenet_bench("run", *IM2COL, "--quick", "--max-minutes", "0", "--data", "digits", "--seed", "5", cwd=cwd)
+    cwd, suite = tmp_path_factory.mktemp("run"), unhurried(tmp_path_factory.mktemp("suite"))
+    options = ("--quick", "--max-minutes", "0", "--data", "digits", "--seed", "5")
+    done = lenet_bench("run", *IM2COL, *options, cwd=cwd, tree=suite)
     assert done.returncode == 0, done.stdout + done.stderr
     return Ran(cwd, done, only_run(cwd), list((cwd / "tmp").iterdir()))
 
@@ -257,7 +258,8 @@ def test_a_third_party_backend_runs_through_its_entry_point(tmp_path: Path) -> N
     folder.mkdir()
     python = fake.install(folder)
     options = ("--backend", "fake", "--mode", "good", "--python", f"fake={python}", *ONE_PASS)
-    done = lenet_bench("run", *options, "--results", str(tmp_path / "results"), cwd=folder)
+    suite = unhurried(tmp_path / "Ein Ordner")
+    done = lenet_bench("run", *options, "--results", str(tmp_path / "results"), cwd=folder, tree=suite)
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = read_rows(only_run(tmp_path), Throughput)
     assert (row.backend, row.version, row.flags) == ("fake", "1.0", "fake=yes")
@@ -281,9 +283,8 @@ def test_whatever_one_worker_does_the_others_finish(tmp_path: Path) -> None:
     """Every way to fail at once, with the reason in the row, and a good case between them."""
     python = fake.install(tmp_path)
     modes = ",".join(["good", *REASONS])
-    done = lenet_bench(
-        "run", "--backend", "fake", "--mode", modes, "--python", f"fake={python}", *ONE_PASS, cwd=tmp_path
-    )
+    options = ("--backend", "fake", "--mode", modes, "--python", f"fake={python}", *ONE_PASS)
+    done = lenet_bench("run", *options, cwd=tmp_path, tree=unhurried(tmp_path / "suite"))
     assert done.returncode == 1, "a mismatch outweighs a missing case"
     rows = {row.mode: row for row in read_rows(only_run(tmp_path), Throughput)}
     assert rows["good"].status in MEASURED
@@ -327,6 +328,7 @@ def test_one_that_hangs_takes_no_other_with_it(tmp_path: Path, monkeypatch: pyte
             self.began = now
 
     monkeypatch.setattr(conductor, "Worker", Impatient)
+    monkeypatch.setattr(tree, "SOURCE_ROOT", unhurried(tmp_path / "suite"))
     dataset = synthetic(28)
     np.save(tmp_path / "images.npy", dataset.images)
     np.save(tmp_path / "labels.npy", dataset.labels)

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bench import conductor
+from bench import conductor, tree
 from bench.cases import Case
 from bench.conductor import LEFT_OUT, WARM_ROUNDS, Conductor, Outcome, Plan, groups
 from bench.data import synthetic
@@ -66,7 +66,10 @@ def outcomes(folder: Path, mode: str, sizes: tuple[int, ...], told: list[str]) -
     plan = Plan(sweeps=4, case_seconds=0.2, one_process_per_mode=True)
     interpreters = dict.fromkeys(cases, python)
     own = Conductor(interpreters, "synthetic", {"lenet5": folder}, plan, random.Random(3), told.append)
-    with mock.patch.dict(os.environ, commands.environment(folder), clear=True):
+    with (
+        mock.patch.dict(os.environ, commands.environment(folder), clear=True),
+        mock.patch.object(tree, "SOURCE_ROOT", commands.unhurried(folder / "suite")),
+    ):
         found = own.run_pass(cases, 1)
     measured = sum(outcome.flag != LEFT_OUT for outcome in found if outcome.case.backend == "fake")
     assert sum(outcome.case.backend == "control" for outcome in found) == measured, "each size has its control"

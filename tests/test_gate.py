@@ -22,16 +22,13 @@ from bench import revision
 from bench.cases import Case, Selection
 from bench.results import Process, Round, Verdict, read_rows
 from tests import fake
-from tests.commands import HERE, ROOT, Done, environment, in_this_process, lenet_bench, only_run
+from tests.commands import HERE, ROOT, Done, environment, in_this_process, lenet_bench, only_run, unhurried
 
 ARGUMENTS = ("--backend", "numpy", "--mode", "im2col", "--python", HERE, "--data", "synthetic", "--batch", "8")
 NUMPY = Path("backends/lenet_numpy.py")
 SWEEPS = 8
-# Appended to the copied files. So many seconds a case may take that it has all of its sweeps on any machine.
-BRISK = {
-    "bench/gate.py": f"\nPLAN = replace(PLAN, sweeps={SWEEPS}, case_seconds=1000.0)\n",
-    "bench/subject.py": "\nWARM_UP_SECONDS = 0.1\n",
-}
+# Appended to the copied gate. So many seconds a case may take that it has all of its sweeps on any machine.
+PLAN = f"\nPLAN = replace(PLAN, sweeps={SWEEPS}, case_seconds=1000.0)\n"
 FOLD = 16
 
 
@@ -58,11 +55,9 @@ def repository(tmp_path: Path) -> Path:
     git(folder, "init", "-q")
     (folder / ".gitignore").write_text("__pycache__/\nresults/\ntmp/\n")
     commit(folder, "nothing yet")
-    for name in ("backends", "bench"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, text in BRISK.items():
-        with (folder / name).open("a", encoding="utf-8") as file:
-            file.write(text)
+    unhurried(folder)
+    with (folder / "bench" / "gate.py").open("a", encoding="utf-8") as file:
+        file.write(PLAN)
     commit(folder, "the suite")
     return folder
 
