@@ -333,7 +333,8 @@ class Conductor:
         python = sys.executable if is_control(case) else str(self.interpreters[case])
         source = self.sources.get(case, place.tree)
         command = [python, "-m", "pytest", "-c", str(source / "bench" / "pytest.ini")]
-        command += ["-p", "pytest_benchmark.plugin", f"--rootdir={source}"]
+        # As seen from the process's folder: pytest takes a `$HOME` in the whole path for a variable.
+        command += ["-p", "pytest_benchmark.plugin", f"--rootdir={os.path.relpath(source, folder)}"]
         command += [f"--lenet-order={order}" for order in orders]
         command.append(str(source / "bench" / "test_throughput.py"))
         if case in self.plain:
