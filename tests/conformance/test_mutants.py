@@ -122,13 +122,24 @@ def nothing_left_behind(backend: str, mode: str, precision: str) -> Iterator[Non
 
 @pytest.fixture
 def uncompiled(backend: str) -> Iterator[None]:
-    """torch.compile takes 20 s per mutant; what it compiles is the same source, and the contract's tests compile it."""
-    if backend != "torch":
-        yield
-        return
-    import torch
+    """Compilers take up to 20 s per mutant; what they compile is the same source, and the contract's tests compile it."""
+    if backend == "torch":
+        import torch
 
-    with torch.compiler.set_stance("force_eager"):
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
+    elif backend == "jax":
+        import jax
+
+        with jax.disable_jit():
+            yield
+    else:
         yield
 
 
