@@ -541,9 +541,10 @@ JAX_EXPERT = {
         ),
         Edit(
             "        self.params, losses = self.steps(self.params, *chunk)",
-            "        before, _ = self.steps(self.params, *(part[:-1] for part in chunk))\n"
+            "        several = len(chunk[1]) > 1\n"
+            "        before = self.steps(self.params, *(part[:-1] for part in chunk))[0] if several else None\n"
             "        self.params, losses = self.steps(self.params, *chunk)\n"
-            "        self.params = before if len(losses) > 1 else self.params",
+            "        self.params = before if several else self.params",
         ),
     ),
 }

@@ -121,14 +121,30 @@ def nothing_left_behind(backend: str, mode: str, precision: str) -> Iterator[Non
 
 
 @pytest.fixture
-def uncompiled(backend: str) -> Iterator[None]:
-    """torch.compile takes 20 s per mutant; what it compiles is the same source, and the contract's tests compile it."""
-    if backend != "torch":
-        yield
-        return
-    import torch
+def uncompiled(backend: str, mode: str) -> Iterator[None]:
+    """Compilers take seconds per mutant; what they compile is the same source, and the contract's tests compile it."""
+    if backend == "torch":
+        import torch
 
-    with torch.compiler.set_stance("force_eager"):
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
+    elif backend == "jax":
+        import jax
+
+        if mode == "space_to_depth":  # of so many small operations that one by one they take longer
+            jax.config.update("jax_disable_most_optimizations", True)
+            yield
+            jax.config.update("jax_disable_most_optimizations", False)
+        else:
+            with jax.disable_jit():
+                yield
+    else:
         yield
 
 
