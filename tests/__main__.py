@@ -52,7 +52,7 @@ def jobs_for(arguments: list[str]) -> dict[str, list[str]]:
     if not files or len(conformance) < len(files):
         own = [one for one in files if one not in conformance] or ["tests", "--ignore=tests/conformance"]
         quick = ["-m", "not slow"] if "--fast" in arguments else []
-        jobs[pins.HARNESS] = [*own, f"--numprocesses={CPUS}", "--dist=loadgroup", *quick, *others]
+        jobs[pins.HARNESS] = [*own, f"--numprocesses={CPUS}", "--dist=loadfile", *quick, *others]
     if conformance or not (files or "--fast" in arguments):
         names = sorted(pins.ALL[1:], key=lambda name: name not in SLOWEST_FIRST)
         jobs |= {name: [*(conformance or ["tests/conformance"]), f"--backend={name}", *others] for name in names}

@@ -53,10 +53,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return Ran(cwd, done, only_run(cwd), list((cwd / "tmp").iterdir()))
 
 
-of_one_run = pytest.mark.xdist_group("one run")
-
-
-@of_one_run
 @pytest.mark.slow
 def test_a_run_prints_a_table_and_writes_a_complete_folder(run: Ran) -> None:
     assert "im2col" in run.done.stdout
@@ -75,13 +71,11 @@ def test_a_run_prints_a_table_and_writes_a_complete_folder(run: Ran) -> None:
     }
 
 
-@of_one_run
 @pytest.mark.slow
 def test_no_temporary_folder_is_left_behind(run: Ran) -> None:
     assert run.left == []
 
 
-@of_one_run
 @pytest.mark.slow
 def test_pytest_benchmark_opens_the_run(run: Ran, tmp_path: Path) -> None:
     file = run.folder / "benchmark.json"
@@ -96,7 +90,6 @@ def test_pytest_benchmark_opens_the_run(run: Ran, tmp_path: Path) -> None:
     assert "im2col" in picture.read_text(encoding="utf-8")
 
 
-@of_one_run
 @pytest.mark.slow
 def test_every_row_has_its_proof_columns(run: Ran) -> None:
     (row,) = read_rows(run.folder, Throughput)
@@ -114,7 +107,6 @@ def test_every_row_has_its_proof_columns(run: Ran) -> None:
     assert row.peak_rss_mb is not None and row.peak_rss_mb > 20
 
 
-@of_one_run
 @pytest.mark.slow
 def test_rates_are_the_rounds_and_nothing_else(run: Ran) -> None:
     """Worked out here from rounds.csv alone: medians of rounds in sweeps where the control was fast.
@@ -139,7 +131,6 @@ def test_rates_are_the_rounds_and_nothing_else(run: Ran) -> None:
     assert (row.passes, row.rounds) == (2, len(own))
 
 
-@of_one_run
 @pytest.mark.slow
 def test_the_proof_stands_in_the_run_folder(run: Ran) -> None:
     rows = read_rows(run.folder, Equivalence)

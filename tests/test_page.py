@@ -39,11 +39,8 @@ pytestmark = [
     pytest.mark.skipif(FOUND is None, reason=f"no browser: none of {', '.join(NAMES)} is on this machine"),
     pytest.mark.slow,
 ]
-# Where tests run in several processes: each group pays for one browser and its pages once.
-GROUPS = {width: pytest.mark.xdist_group(f"page at {width}") for width in (1280, 390)}
-WIDE, NARROW = GROUPS[1280], GROUPS[390]
-WIDTHS = [pytest.param(width, marks=group) for width, group in GROUPS.items()]
-SIZES = [pytest.param(scheme, width, marks=group) for scheme in ("light", "dark") for width, group in GROUPS.items()]
+WIDTHS = (1280, 390)
+SIZES = [(scheme, width) for scheme in ("light", "dark") for width in WIDTHS]
 
 # Texts of a chart that are cut by its edge, or lie over each other. Axis labels that Vega leaves out are transparent.
 CLASHES = """
@@ -238,7 +235,6 @@ def test_axe_finds_nothing(whole: Whole, scheme: str, width: int) -> None:
     assert [(rule["id"], rule["nodes"][0]["html"][:200]) for rule in found] == []
 
 
-@NARROW
 def test_axe_would_find_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
     faults = (
         "<html lang=en><title>A page</title><main><h1>A page</h1><img src=x><button></button><p style=color:#aaa>faint"
@@ -252,7 +248,6 @@ def test_axe_would_find_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
     page.close()
 
 
-@NARROW
 def test_a_request_or_an_error_would_be_seen(browser: Browser, small: Path, tmp_path: Path) -> None:
     with socket.socket() as server:  # nobody answers; that somebody asked is enough
         server.bind(("127.0.0.1", 0))
@@ -267,7 +262,6 @@ def test_a_request_or_an_error_would_be_seen(browser: Browser, small: Path, tmp_
     one.context.close()
 
 
-@WIDE
 def test_every_chart_with_several_colours_says_what_they_are(whole: Whole) -> None:
     asked = {"sweeps": {"loops", "im2col"}, "history": {"as measured"}, "training": {"to 99 %"}, "start": {"import"}}
     for section, words in asked.items():
@@ -288,7 +282,6 @@ def near(value: float, due: float) -> bool:
     return abs(value - due) <= 1e-3 * max(abs(due), 1e-9)
 
 
-@WIDE
 def test_points_and_intervals_stand_where_the_file_says(whole: Whole, runs: list[Path]) -> None:
     rows = {f"{row.backend} {row.mode}": row for row in read_rows(runs[0], Throughput)}
     (chart,) = marks_of(whole(), "r1-throughput")
@@ -304,7 +297,6 @@ def test_points_and_intervals_stand_where_the_file_says(whole: Whole, runs: list
         assert near(max(mark["x"], mark["x2"]), row.images_per_s_high)
 
 
-@NARROW
 def test_what_no_axis_can_show_says_nothing_on_the_console(browser: Browser, tmp_path: Path) -> None:
     endless = {"images_per_s_low": 0.0, "images_per_s_high": math.inf, "step_us_low": 0.0, "step_us_high": math.inf}
     cases = [replace(case, batch_size=size) for case in made_up.CASES[:2] for size in (1, 16, 256)]
@@ -321,7 +313,6 @@ def test_what_no_axis_can_show_says_nothing_on_the_console(browser: Browser, tmp
     one.context.close()
 
 
-@NARROW
 def test_a_case_that_is_not_ok_is_hollow(browser: Browser, tmp_path: Path) -> None:
     run = made_up.write_run(tmp_path / "run", made_up.CASES[:3], rounds=8)
     rows = read_rows(run, Throughput)
@@ -335,7 +326,6 @@ def test_a_case_that_is_not_ok_is_hollow(browser: Browser, tmp_path: Path) -> No
     one.context.close()
 
 
-@WIDE
 def test_rounds_are_seconds_over_steps_and_hollow_where_the_control_was_slow(whole: Whole, runs: list[Path]) -> None:
     rounds = {one.order: one for one in read_rows(runs[0], Round)}
     charts = marks_of(whole(), "r1-noise")
@@ -351,7 +341,6 @@ def test_rounds_are_seconds_over_steps_and_hollow_where_the_control_was_slow(who
     assert len(levels) == len(FIRST)
 
 
-@WIDE
 def test_fitted_lines_are_overhead_and_slope(whole: Whole, runs: list[Path]) -> None:
     (row, *_) = read_rows(runs[2], Overhead)
     charts = marks_of(whole(), "r4-sweeps")
@@ -369,7 +358,6 @@ def test_fitted_lines_are_overhead_and_slope(whole: Whole, runs: list[Path]) -> 
         assert near(mark["y"], step)
 
 
-@WIDE
 def test_history_is_drawn_over_the_first_run_and_by_each_runs_control(whole: Whole, runs: list[Path]) -> None:
     first, later = ({case_of(row).id: row for row in read_rows(run, Throughput)} for run in runs[:2])
     assert set(first) & set(later)
@@ -393,7 +381,6 @@ def test_history_is_drawn_over_the_first_run_and_by_each_runs_control(whole: Who
     assert {"1: first", "3: later"} <= set(titles)
 
 
-@WIDE
 def test_bars_are_as_long_as_what_they_stand_for(whole: Whole, runs: list[Path]) -> None:
     rows = {f"{row.backend} {row.mode}": row for row in read_rows(runs[0], Throughput)}
     (shares,) = marks_of(whole(), "r1-peak")
@@ -411,7 +398,6 @@ def test_bars_are_as_long_as_what_they_stand_for(whole: Whole, runs: list[Path])
         assert near(ends["first step"], row.import_s + row.build_s + row.first_step_s)
 
 
-@WIDE
 def test_training_and_its_goals_are_those_of_the_curves(whole: Whole, runs: list[Path]) -> None:
     rows, curves = read_rows(runs[4], Accuracy), read_rows(runs[4], Curve)
     goals, by_seconds, by_epoch, losses = marks_of(whole(), "r6-training")[:4]
@@ -433,7 +419,6 @@ def test_training_and_its_goals_are_those_of_the_curves(whole: Whole, runs: list
             assert near(mark["y"], formula(one))
 
 
-@WIDE
 def test_errors_stand_at_their_share_of_the_tolerance(whole: Whole, runs: list[Path]) -> None:
     (chart,) = marks_of(whole(), "r1-proof")
     proofs = {(r.backend, r.mode, r.quantity): r.error / r.tolerance for r in read_rows(runs[0], Equivalence)}
@@ -447,7 +432,6 @@ def column(table: Locator, index: int) -> list[str]:
     return [text.strip() for text in table.locator(f"tbody tr > :nth-child({index + 1})").all_inner_texts()]
 
 
-@NARROW
 def test_a_click_sorts_by_value_and_another_the_other_way(opened: Opened) -> None:
     table = opened.page.locator("#r1-throughput table").first
     heading = table.locator("thead th", has_text="images/s").first
@@ -491,7 +475,6 @@ def test_names_of_rows_stay_in_sight_while_the_rest_is_scrolled(browser: Browser
     one.context.close()
 
 
-@NARROW
 def test_empty_cells_are_last_whichever_way_a_column_is_sorted(opened: Opened) -> None:
     table = opened.page.locator("section[id$=verdicts] table").first
     heading = table.locator("thead th", has_text="95 % interval")
@@ -500,7 +483,6 @@ def test_empty_cells_are_last_whichever_way_a_column_is_sorted(opened: Opened) -
         assert column(table, heading.evaluate("one => one.cellIndex"))[-1] == ""
 
 
-@NARROW
 def test_the_filter_hides_rows_and_says_how_many_are_left(opened: Opened) -> None:
     section = opened.page.locator("#r1-throughput")
     rows = section.locator("tbody tr")
@@ -511,7 +493,6 @@ def test_the_filter_hides_rows_and_says_how_many_are_left(opened: Opened) -> Non
     assert section.get_by_role("status").inner_text() == f"{len(FIRST)} rows"
 
 
-@NARROW
 def test_every_download_equals_the_file(opened: Opened, runs: list[Path], tmp_path: Path) -> None:
     for run in (runs[0], runs[4]):
         article = opened.page.locator("article").filter(has=opened.page.locator("h2", has_text=run.name))
@@ -525,7 +506,6 @@ def test_every_download_equals_the_file(opened: Opened, runs: list[Path], tmp_pa
             assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
 
 
-@NARROW
 def test_everything_can_be_reached_by_keyboard(opened: Opened) -> None:
     opened.page.keyboard.press("Tab")
     assert opened.page.evaluate("document.activeElement.textContent") == "Skip to the results"
@@ -538,7 +518,6 @@ def test_everything_can_be_reached_by_keyboard(opened: Opened) -> None:
     assert {"BUTTON", "INPUT", "DIV", "A"} <= reached  # a DIV is a table that scrolls
 
 
-@NARROW
 def test_a_lane_leads_to_its_flags(opened: Opened) -> None:
     link = opened.page.locator("#r1-throughput tbody a").last
     target = opened.page.locator(str(link.get_attribute("href")))
@@ -546,7 +525,6 @@ def test_a_lane_leads_to_its_flags(opened: Opened) -> None:
     assert "tf32=False" in target.inner_text()
 
 
-@NARROW
 def test_on_paper_the_page_is_light_and_unfolded(browser: Browser, small: Path, tmp_path: Path) -> None:
     one = Opened(browser, small, "dark")
     dark = "getComputedStyle(document.body).backgroundColor"
@@ -561,7 +539,6 @@ def test_on_paper_the_page_is_light_and_unfolded(browser: Browser, small: Path, 
     one.context.close()
 
 
-@NARROW
 def test_without_javascript_the_tables_are_all_there(browser: Browser, small: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     context.set_default_timeout(PATIENCE)

@@ -246,10 +246,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     return folder, lenet_bench("train", *NUMPY, *TRAINED, cwd=folder)
 
 
-of_one_training = pytest.mark.xdist_group("one training")
-
-
-@of_one_training
 @pytest.mark.slow
 def test_the_command_writes_curves_losses_accuracy_and_weights(trained: tuple[Path, Done]) -> None:
     folder, done = trained
@@ -264,7 +260,6 @@ def test_the_command_writes_curves_losses_accuracy_and_weights(trained: tuple[Pa
     assert [path.name for path in weights] == ["best.npz", "last.npz"] * 2
 
 
-@of_one_training
 @pytest.mark.slow
 def test_the_table_comes_from_the_run_folder(trained: tuple[Path, Done], tmp_path: Path) -> None:
     folder, _ = trained
@@ -275,7 +270,6 @@ def test_the_table_comes_from_the_run_folder(trained: tuple[Path, Done], tmp_pat
     assert "digits, 2 epochs, batch 16, constant learning rate, xavier, unit, 1 thread" in done.stdout
 
 
-@of_one_training
 @pytest.mark.slow
 def test_evaluate_holds_every_framework_to_the_reference(trained: tuple[Path, Done], tmp_path: Path) -> None:
     folder, _ = trained
@@ -290,7 +284,6 @@ def test_evaluate_holds_every_framework_to_the_reference(trained: tuple[Path, Do
     assert "differs" in done.stdout
 
 
-@of_one_training
 @pytest.mark.slow
 def test_a_checkpoint_that_was_damaged_is_named_and_left_alone(trained: tuple[Path, Done], tmp_path: Path) -> None:
     folder, _ = trained
@@ -320,7 +313,6 @@ def second(run: Path) -> bool:
     return bool(list(run.glob("weights/*-s1/last.npz")))
 
 
-@of_one_training
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "code", "moment"),
