@@ -88,6 +88,7 @@ def life(module: ModuleType, mode: str) -> Life:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("variant", list(VARIANTS))
 def test_training_follows_the_reference_for_ten_steps(

@@ -148,6 +148,7 @@ def uncompiled(backend: str, mode: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("uncompiled", "nothing_left_behind")
 def test_a_planted_fault_is_caught(backend: str, mode: str, precision: str, fault: str) -> None:
     """Where it must show, and nowhere else: imported weights, shapes and types are right."""
@@ -155,6 +156,7 @@ def test_a_planted_fault_is_caught(backend: str, mode: str, precision: str, faul
     assert {one.quantity.split()[0] for one in found} == FAULTS[fault]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("uncompiled")
 def test_the_same_machinery_without_a_fault_passes(backend: str, mode: str, precision: str) -> None:
     """After all mutants, so that it would fail as well if one of them had left something behind."""
