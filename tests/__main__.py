@@ -1,8 +1,8 @@
 """The whole suite: `nox -s tests` starts this, with a Python that needs nothing installed.
 
-The harness's tests run in its environment, on all CPUs; beside them, the conformance tests run in each backend's, half
-as many at the same time as there are CPUs. `--fast` leaves out what takes long and needs frameworks; all other
-arguments are pytest's.
+The harness's tests run in its environment on half of the CPUs; beside them, the conformance tests run in each
+backend's, as many at the same time as there are other CPUs. `--fast` leaves out what takes long and needs frameworks;
+all other arguments are pytest's.
 """
 
 from __future__ import annotations
@@ -32,11 +32,8 @@ CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.
 def main(arguments: list[str]) -> int:
     jobs = jobs_for(arguments)
     narrowed = bool(arguments)
-    with ThreadPoolExecutor(1) as harness, ThreadPoolExecutor(max(1, CPUS // 2)) as backends:
-        asked = [
-            (harness if name == pins.HARNESS else backends).submit(run, name, job, narrowed)
-            for name, job in jobs.items()
-        ]
+    with ThreadPoolExecutor(CPUS - max(1, CPUS // 2) + 1) as pool:
+        asked = [pool.submit(run, name, job, narrowed) for name, job in jobs.items()]
         ended = [one.result() for one in asked]
     sums = {word: sum(counts.get(word, 0) for counts, _ in ended) for word in ("passed", "failed", "error", "skipped")}
     print(f"tests: {sums['passed']} passed, {sums['failed'] + sums['error']} failed, {sums['skipped']} skipped")
@@ -52,7 +49,9 @@ def jobs_for(arguments: list[str]) -> dict[str, list[str]]:
     if not files or len(conformance) < len(files):
         own = [one for one in files if one not in conformance] or ["tests", "--ignore=tests/conformance"]
         quick = ["-m", "not slow"] if "--fast" in arguments else []
-        jobs[pins.HARNESS] = [*own, f"--numprocesses={CPUS}", "--dist=loadfile", *quick, *others]
+        alone = bool(files) or "--fast" in arguments
+        several = [f"--numprocesses={CPUS if alone else max(1, CPUS // 2)}", "--dist=loadfile"]
+        jobs[pins.HARNESS] = [*own, *several, *quick, *others]
     if conformance or not (files or "--fast" in arguments):
         names = sorted(pins.ALL[1:], key=lambda name: name not in SLOWEST_FIRST)
         jobs |= {name: [*(conformance or ["tests/conformance"]), f"--backend={name}", *others] for name in names}
