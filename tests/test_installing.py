@@ -162,7 +162,7 @@ def test_a_python_that_is_missing_is_fetched_and_that_is_said(uv: FakeUv) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_making_leaves_nothing_that_looks_finished(uv: FakeUv, how: signal.Signals) -> None:
     uv.does("wait")
     process = subprocess.Popen([*COMMAND, "make", "numpy"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
