@@ -63,9 +63,9 @@ def run(name: str, arguments: list[str], narrowed: bool) -> tuple[dict[str, int]
     folder = installing.environments_folder() / name
     note = folder / installing.REASON_FILE
     if note.is_file():
-        print(f"{name}: unavailable, its conformance tests did not run: {note.read_text('utf-8').strip()}", flush=True)
+        tell(f"{name}: unavailable, its conformance tests did not run: {note.read_text('utf-8').strip()}")
         return {}, True
-    print(f"{name}: its tests begin", flush=True)
+    tell(f"{name}: its tests begin")
     began = time.monotonic()
     command = [str(installing.interpreter(folder)), "-c", PYTEST, *OPTIONS, *arguments]
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYTEST_"))}
@@ -74,8 +74,13 @@ def run(name: str, arguments: list[str], narrowed: bool) -> tuple[dict[str, int]
     held = done.returncode == 0 or (narrowed and done.returncode == NOTHING_SELECTED)
     closing = said.splitlines()[-1] if said else f"exit status {done.returncode}"
     told = f"{name}: {closing.strip('= ')}, {time.monotonic() - began:.0f} s with its start"
-    print(f"\n{said}\n{told}\n" if narrowed or not held else told, flush=True)
+    tell(f"\n{said}\n{told}\n" if narrowed or not held else told)
     return {word: int(count) for count, word in COUNTS.findall(closing)}, held
+
+
+def tell(text: str) -> None:
+    """In one piece: several threads print."""
+    print(f"{text}\n", end="", flush=True)
 
 
 if __name__ == "__main__":
