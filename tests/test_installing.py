@@ -40,7 +40,9 @@ if arguments[0] == "venv":
         sys.exit("error: No interpreter found")
     folder = pathlib.Path(arguments[-1])
     (folder / "bin").mkdir()
-    (folder / "bin" / "python").symlink_to(python)
+    run = folder / "bin" / "python"  # no link: what is installed beside the Python that it leads to is another matter
+    run.write_text(f'#!/bin/sh\\nexec "{python}" "$@"\\n')
+    run.chmod(0o755)
 elif word == "fail":
     sys.exit("  \\u00d7 No solution found when resolving dependencies:\\n  \\u2570\\u2500\\u25b6 tiny has no wheel")
 elif word == "wait":
