@@ -72,7 +72,8 @@ def lint(session: nox.Session) -> None:
 def lenet_bench(session: nox.Session, *command: str) -> None:
     """Run a command of the harness in its environment, with nothing on its path that is not this tree's."""
     (python,) = make(session, [pins.HARNESS])
-    start = ("-E", "-P", str(ROOT / "bench" / "__main__.py"))
+    utf8 = ("-X", "utf8") if sys.flags.utf8_mode else ()
+    start = ("-E", "-P", *utf8, str(ROOT / "bench" / "__main__.py"))
     session.run(str(python), *start, *command, *session.posargs, external=True)
 
 

@@ -28,9 +28,11 @@ def main() -> None:
     if os.name == "posix":
         os.execv(sys.executable, command)
     else:
+        import signal
         import subprocess
 
-        sys.exit(subprocess.run(command).returncode)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command has it, too, and ends as it ends
+        sys.exit(subprocess.Popen(command).wait())
 
 
 def take_packages_from(root: str) -> None:

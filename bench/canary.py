@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from backends.interface import Trainer
-from bench.turns import run_and_waited
+from bench.turns import Counters
 
 ATTEMPTS, MOST_ATTEMPTS = 4, 24
 # As a share of an attempt's time. Where threads were ready and others had the CPU for longer, the attempt counts only
@@ -43,18 +43,13 @@ class Canary:
         return self.left_undone <= LEFT_UNDONE and TWICE[0] <= self.twice <= TWICE[1]
 
 
-def waited_seconds() -> float:
-    """How long this process's threads have been ready to run while others had the CPU; 0 where nobody counts."""
-    return sum(waited for _, waited in run_and_waited().values())
-
-
 def check(
     trainer: Trainer,
     one: Any,
     chunk: Any,
     double: Any,
     clock: Callable[[], float] = time.perf_counter,
-    waited: Callable[[], float] = waited_seconds,
+    counters: Callable[[], Any] = Counters.now,
 ) -> Canary:
     """Chunks of 1, K and 2 K steps, the trainer warm.
 
@@ -63,11 +58,11 @@ def check(
     found: list[Canary] = []
     undisturbed = 0
     while undisturbed < ATTEMPTS and len(found) < MOST_ATTEMPTS:
-        began, waited_before = clock(), waited()
+        began, before = clock(), counters()
         found.append(Canary(left_undone(trainer, one, clock), twice(trainer, chunk, double, clock)))
         if found[-1].alive:
             return found[-1]
-        undisturbed += waited() - waited_before <= MOST_WAITED * (clock() - began)
+        undisturbed += counters().since(before)["waited_seconds"] <= MOST_WAITED * (clock() - began)
     best = min(found, key=lambda canary: (canary.left_undone > LEFT_UNDONE, abs(canary.twice - 2)))
     if best.left_undone > LEFT_UNDONE:
         raise NotWaiting(f"after wait() came back, {best.left_undone:.0%} of a step's time was still to be waited for")

@@ -456,7 +456,7 @@ def main() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)  # end as Ctrl-C does: clean up, tell
     try:
-        app()
+        app(prog_name="lenet-bench")
     except KeyboardInterrupt:
         errors.print("lenet-bench: interrupted")
         sys.exit(130)

@@ -25,7 +25,10 @@ def make(name: Names = None) -> None:
     """Make what is missing or whose pins have changed, all at the same time; exit code 4 where one cannot be made."""
     wanted = [known(one) for one in name or pins.ALL[1:]]
     reasons = environments.make(wanted, say)
+    tool = tool_here()
     for one in wanted:
+        if reasons[one.name] and tool == installing.NONE:
+            say(reasons[one.name])
         if not reasons[one.name]:
             say(f"{one.name}: {installing.interpreter(installing.environments_folder() / one.name)}")
     raise typer.Exit(4 if any(reasons.values()) else 0)
@@ -37,7 +40,7 @@ def list_them() -> None:
     place = installing.environments_folder()
     rows = [state_of(place / name) for name in dict.fromkeys([*pins.ALL, *there(place)])]
     output.print(rich_table(grids.environments(rows, str(place))))
-    say(f"made with {installing.installer()}")
+    say(f"made with {tool_here()}")
 
 
 @app.command()
@@ -58,6 +61,13 @@ def remove(name: Names = None) -> None:
         say(f"{one}: removed")
 
 
+def tool_here() -> str:
+    try:
+        return installing.installer()
+    except installing.NotMade as error:
+        raise UsageError(str(error)) from error
+
+
 def known(name: str) -> pins.Pins:
     try:
         return pins.of(name)
@@ -67,7 +77,7 @@ def known(name: str) -> pins.Pins:
 
 def there(place: Path) -> list[str]:
     """The folders that are environments, finished or not, and nothing else that nox or a user keeps beside them."""
-    marks = (installing.STAMP, installing.REASON_FILE, installing.LOG)
+    marks = (installing.STAMP, installing.REASON_FILE, installing.LOG, "requirements.txt")
     found = sorted(folder for folder in place.iterdir() if folder.is_dir()) if place.is_dir() else []
     return [folder.name for folder in found if any((folder / mark).is_file() for mark in marks)]
 

@@ -106,7 +106,8 @@ def find(entry: Entry, device: str, interpreters: Mapping[str, Path]) -> Environ
     else:
         name = entry.environment(device)
         folder = installing.environments_folder() / name
-        python, way_out = installing.interpreter(folder), f"`lenet-bench environments make {name}` makes it anew"
+        command = "nox -s environments --" if tree.is_checkout() else "lenet-bench environments"
+        python, way_out = installing.interpreter(folder), f"`{command} remove {name}` has it made anew"
     note = python.parent.parent / installing.REASON_FILE
     if note.is_file():
         return Environment(entry.name, python, note.read_text(encoding="utf-8").strip())
@@ -114,6 +115,9 @@ def find(entry: Entry, device: str, interpreters: Mapping[str, Path]) -> Environ
         return Environment(entry.name, python, f"there is no {python}; {way_out}")
     if entry.name not in interpreters and not (folder / installing.STAMP).is_file():
         return Environment(entry.name, python, f"{folder} was never finished; {way_out}")
+    own = pins.of_place((entry, device)) if entry.name not in interpreters else None
+    if own and not installing.is_ready(own):
+        return Environment(entry.name, python, f"{folder} was made from other pins than these; {way_out}")
     try:
         answer = _ask(python, PROBE, "numpy", "pytest", "pytest_benchmark", entry.framework)
     except NoAnswer as error:

@@ -300,7 +300,7 @@ def sides(
     say: Callable[[str], None],
 ) -> Iterator[tuple[Side, Side]]:
     """Both trees, laid out in folders of their own, and their environments. Raises UsageError before measuring."""
-    dirty = revision.changes(SOURCE_ROOT)
+    dirty = revision.changes(SOURCE_ROOT) if is_checkout() else []
     commit = None if base is None else revision.resolve(SOURCE_ROOT, base)
     if dirty and not allow_dirty:
         more = f" and {len(dirty) - 1} more" if len(dirty) > 1 else ""

@@ -29,6 +29,7 @@ PIP, NONE = "pip", "none"
 STAMP, REASON_FILE, LOG = "installed.txt", "unavailable.txt", "install.log"
 LONGEST_REASON = 400
 PIP_ASKED_SECONDS = 20
+LOCK_ASKED_SECONDS = 0.5
 
 # What pip is told by its variables and configuration files, and what uv calls the same.
 CARRIED_OVER = {
@@ -41,8 +42,10 @@ CARRIED_OVER = {
     "cert": "SSL_CERT_FILE",
     "proxy": "ALL_PROXY",
 }
+FORMER_NAMES = {"UV_INDEX_URL": "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL": "UV_INDEX"}
 # What uv draws around the lines of an error.
 DRAWN = " \N{MULTIPLICATION SIGN}╰─▶│├╭"
+PATHS_OF_PIP = {"PIP_FIND_LINKS", "PIP_CONSTRAINT", "PIP_CERT"}
 SEPARATED_BY_COMMAS = ("UV_FIND_LINKS",)
 
 # A child that the kernel kills when this process ends, however it ends (Linux): nobody installs into a folder that
@@ -89,9 +92,12 @@ def is_ready(pins: Pins) -> bool:
 def installer() -> str:
     """The path of uv, `pip`, or `none`, as the variable says, or as is found beside this Python and on the path."""
     told = os.environ.get(INSTALLER_VARIABLE, "")
-    if told in (PIP, NONE) or os.access(told, os.X_OK):
+    if told in (PIP, NONE):
         return told
     if told not in ("", "uv"):
+        path = Path(told).expanduser()
+        if path.is_file() and os.access(path, os.X_OK):
+            return str(path.absolute())
         raise NotMade(f"{INSTALLER_VARIABLE}={told!r} is none of uv, {PIP} and {NONE}, nor the path of uv")
     try:
         import uv
@@ -149,17 +155,26 @@ class Making:
             if self.tool == NONE:
                 raise NotMade(f"{INSTALLER_VARIABLE}={NONE}: nothing is made")
             place.mkdir(parents=True, exist_ok=True)
-            with alone(place / f".{pins.name}.lock", lambda: self.say(f"{pins.name}: waiting for another command")):
+            lock = place / f".{pins.name}.lock"
+            with alone(lock, lambda: self.say(f"{pins.name}: waiting for another command"), lambda: self.stopped):
                 if not is_ready(pins):
-                    self._make(pins, place / pins.name)
+                    self._make_or_note(pins, place / pins.name)
         except (NotMade, OSError) as error:
-            reason = f"environment {pins.name} could not be made: {error}"
+            reason = not_made(pins, error)
             if self.tool != NONE and not self.stopped:
                 self.say(reason)
-                with contextlib.suppress(OSError):
-                    (place / pins.name / REASON_FILE).write_text(f"{reason}\n", encoding="utf-8")
             return reason
         return ""
+
+    def _make_or_note(self, pins: Pins, folder: Path) -> None:
+        """Make one; where that fails, leave a note of why. Nobody else is at that folder."""
+        try:
+            self._make(pins, folder)
+        except (NotMade, OSError) as error:
+            if not self.stopped:
+                with contextlib.suppress(OSError):
+                    (folder / REASON_FILE).write_text(f"{not_made(pins, error)}\n", encoding="utf-8")
+            raise
 
     def _make(self, pins: Pins, folder: Path) -> None:
         began = time.monotonic()
@@ -179,7 +194,7 @@ class Making:
         choices = [word for version in pins.pythons or [base_python()] for word in ("--python", version)]
         code, said = self._run(folder, [sys.executable, "-m", "virtualenv", "--quiet", *choices, str(folder)])
         if code:
-            raise NotMade(no_python(pins) if pins.pythons else explained(said, folder))
+            raise NotMade(no_python(pins) if says_no_python(said) and pins.pythons else explained(said, folder))
         command = [str(interpreter(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         self._install(folder, [*command, "--no-input", "--only-binary", ":all:", "-r", str(requirements)])
 
@@ -191,7 +206,7 @@ class Making:
             if not code:
                 break
         else:
-            if not pins.pythons:
+            if not (pins.pythons and says_no_python(said)):
                 raise NotMade(explained(said, folder))
             self.say(f"{pins.name}: {no_python(pins)}: uv fetches Python {pins.pythons[0]}")
             code, said = self._run(folder, [*base, "--python", pins.pythons[0], str(folder)])
@@ -211,6 +226,8 @@ class Making:
             command = [sys.executable, "-I", "-c", ON_A_LEASH, str(os.getpid()), *command]
         hidden = ("PYTHON", "VIRTUAL_ENV", "CONDA_", "UV_PROJECT", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
         variables = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+        for name in PATHS_OF_PIP & set(variables):
+            variables[name] = " ".join(map(from_here, variables[name].split()))
         with self.lock:
             if self.stopped:
                 raise NotMade("interrupted")
@@ -233,8 +250,11 @@ class Making:
 
 
 @contextlib.contextmanager
-def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock that only one process has; `waiting` is called where another one has it now."""
+def alone(path: Path, waiting: Callable[[], None], stopped: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Hold a lock that only one process has; `waiting` is called where another one has it now.
+
+    Raises NotMade where `stopped` says so while it waits.
+    """
     import filelock  # comes with virtualenv, and so with nox
 
     lock = filelock.FileLock(path)
@@ -242,7 +262,11 @@ def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         waiting()
-        lock.acquire()
+        while not lock.is_locked:
+            if stopped():
+                raise NotMade("interrupted") from None
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire(timeout=LOCK_ASKED_SECONDS)
     try:
         yield
     finally:
@@ -256,6 +280,10 @@ def write_last(path: Path, text: str) -> None:
     beside.replace(path)
 
 
+def not_made(pins: Pins, error: Exception) -> str:
+    return f"environment {pins.name} could not be made: {error}"
+
+
 def base_python() -> str:
     """The Python that this one's environment was made from."""
     return str(getattr(sys, "_base_executable", None) or sys.executable)
@@ -263,6 +291,12 @@ def base_python() -> str:
 
 def no_python(pins: Pins) -> str:
     return f"no Python {' or '.join(pins.pythons)} found on this machine"
+
+
+def says_no_python(said: str) -> bool:
+    """Whether virtualenv or uv has looked for an interpreter and found none."""
+    words = ("could not find any python interpreter", "failed to find interpreter", "no interpreter found")
+    return any(word in said.lower() for word in words)
 
 
 def explained(said: str, folder: Path) -> str:
@@ -288,10 +322,16 @@ def settings_for_uv() -> dict[str, str]:
     found: dict[str, str] = {}
     for name, words in settings_of_pip().items():
         separator = "," if CARRIED_OVER[name] in SEPARATED_BY_COMMAS else " "
-        found[CARRIED_OVER[name]] = separator.join(words)
+        found[CARRIED_OVER[name]] = separator.join(map(from_here, words))
     if "UV_INDEX" in found or "UV_FIND_LINKS" in found:
         found["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # as pip does: the best version, wherever it lies
-    return {name: value for name, value in found.items() if name not in os.environ}
+    own = set(os.environ) | {new for old, new in FORMER_NAMES.items() if old in os.environ}
+    return {name: value for name, value in found.items() if name not in own}
+
+
+def from_here(word: str) -> str:
+    """A path as seen from the caller's folder, where there is one of that name; an address as it is."""
+    return str(Path(word).absolute()) if Path(word).exists() else word
 
 
 def settings_of_pip() -> dict[str, list[str]]:

@@ -105,7 +105,7 @@ def refuse_beside_resume(context: typer.Context) -> None:
     """A run that is resumed goes on as it was asked for. Raises UsageError where an option says otherwise."""
     sources = {name: context.get_parameter_source(name) for name in context.params if name != "resume"}
     if others := [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]:
-        option = {"results_folder": "results"}.get(others[0], others[0]).replace("_", "-")
+        option = {"results_folder": "results", "with_pins": "with"}.get(others[0], others[0]).replace("_", "-")
         raise UsageError(f"--{option} has no effect beside --resume: the run goes on as it was begun; leave it out")
 
 

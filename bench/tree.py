@@ -25,5 +25,6 @@ def lay_out(folder: Path) -> Path:
     With what Python compiled of them, which stays valid because times of change are copied, too.
     """
     for name in PACKAGES:
-        shutil.copytree(SOURCE_ROOT / name, folder / name, ignore_dangling_symlinks=True)
+        being_written = shutil.ignore_patterns("*.pyc.*")  # by a process that imports for the first time
+        shutil.copytree(SOURCE_ROOT / name, folder / name, ignore=being_written, ignore_dangling_symlinks=True)
     return folder

@@ -23,6 +23,7 @@ from bench import installing, pins  # noqa: E402
 PYTEST = f"import sys; sys.path[0:1] = []; sys.path.append({str(ROOT)!r}); import pytest; sys.exit(pytest.main())"
 OPTIONS = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "--confcutdir", str(ROOT / "tests"))
 NOTHING_SELECTED = 5
+TAKE_A_VALUE = ("-k", "-m", "-p", "-c", "-n", "--deselect", "--ignore")
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)")
 # Those first that take long, so that no CPU waits for the last of them.
 SLOWEST_FIRST = ("torch", "jax", "tensorflow")
@@ -37,12 +38,13 @@ def main(arguments: list[str]) -> int:
         ended = [one.result() for one in asked]
     sums = {word: sum(counts.get(word, 0) for counts, _ in ended) for word in ("passed", "failed", "error", "skipped")}
     print(f"tests: {sums['passed']} passed, {sums['failed'] + sums['error']} failed, {sums['skipped']} skipped")
-    return 0 if all(held for _, held in ended) else 1
+    return 0 if all(held for _, held in ended) and any(sums.values()) else 1
 
 
 def jobs_for(arguments: list[str]) -> dict[str, list[str]]:
     """What pytest is told in each environment: in the harness's, the backends', or both, as the files named are for."""
-    files = [one for one in arguments if not one.startswith("-") and (ROOT / one.partition("::")[0]).exists()]
+    files = [one for one in arguments if one.startswith("tests/") and (ROOT / one.partition("::")[0]).exists()]
+    files = [one for one in files if arguments[arguments.index(one) - 1] not in TAKE_A_VALUE]
     conformance = [one for one in files if "conformance" in one]
     others = [one for one in arguments if one not in files and one != "--fast"]
     jobs = {}
@@ -65,6 +67,9 @@ def run(name: str, arguments: list[str], narrowed: bool) -> tuple[dict[str, int]
     if note.is_file():
         tell(f"{name}: unavailable, its conformance tests did not run: {note.read_text('utf-8').strip()}")
         return {}, True
+    if not installing.interpreter(folder).is_file():
+        tell(f"{name}: unavailable, its conformance tests did not run: there is no {installing.interpreter(folder)}")
+        return {}, name != pins.HARNESS
     tell(f"{name}: its tests begin")
     began = time.monotonic()
     command = [str(installing.interpreter(folder)), "-c", PYTEST, *OPTIONS, *arguments]

@@ -86,8 +86,18 @@ class SkipsWork(Waits):
         return super().train(1)
 
 
+class Waited:
+    """What the counters of a process say, as far as the canary asks them."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def since(self, before: Waited) -> dict[str, float]:
+        return {"waited_seconds": self.seconds - before.seconds}
+
+
 def sings(trainer: Waits, waited: Callable[[], float] = lambda: 0.0) -> canary.Canary:
-    return canary.check(trainer, 1, 10, 20, trainer.device.clock, waited)  # type: ignore[arg-type]
+    return canary.check(trainer, 1, 10, 20, trainer.device.clock, lambda: Waited(waited()))  # type: ignore[arg-type]
 
 
 def test_a_trainer_that_waits_keeps_the_canary_alive() -> None:

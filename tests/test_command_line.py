@@ -213,7 +213,7 @@ def refused(done: Done, message: str, cwd: Path) -> None:
 
 
 def test_a_fault_of_the_suite_itself_is_no_verdict(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    def broken() -> None:
+    def broken(**options: str) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(cli, "app", broken)

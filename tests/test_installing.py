@@ -192,6 +192,28 @@ def test_two_commands_that_make_one_environment_wait_for_each_other(uv: FakeUv) 
 
 
 @pytest.mark.slow
+def test_one_that_waits_for_another_command_ends_when_it_is_told_to(uv: FakeUv) -> None:
+    uv.does("wait")
+    first = subprocess.Popen([*COMMAND, "make", "numpy"], stdout=subprocess.DEVNULL)
+    wait_until(uv.begun)
+    second = subprocess.Popen([*COMMAND, "make", "numpy"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert second.stdout is not None
+    assert second.stdout.readline() == "numpy: waiting for another command\n"
+    second.terminate()
+    assert second.wait(PATIENCE) == 130
+    assert first.poll() is None, "and the other goes on"
+    (uv.folder / "go").touch()
+    assert first.wait(PATIENCE) == 0
+
+
+def test_an_environment_of_other_pins_is_not_measured(uv: FakeUv, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made(pins.of("numpy"))[0] == {"numpy": ""}
+    assert environments.find(ENTRIES["numpy"], "cpu", {}).reason == ""
+    monkeypatch.setattr(pins, "of", lambda name: Pins(name, "numpy==1.0\n"))
+    assert "made from other pins" in environments.find(ENTRIES["numpy"], "cpu", {}).reason
+
+
+@pytest.mark.slow
 def test_environments_are_listed_and_removed_and_nothing_else_is(uv: FakeUv) -> None:
     place = installing.environments_folder()
     assert made(pins.of("numpy"), pins.of("torch"))[0] == {"numpy": "", "torch": ""}
@@ -207,6 +229,7 @@ def test_environments_are_listed_and_removed_and_nothing_else_is(uv: FakeUv) -> 
     assert "no environment 'lint'" in said("remove", "lint", code=2)
     assert "no environment '../lint'" in said("remove", "../lint", code=2)
     assert "unknown environment 'caffe'" in said("make", "caffe", code=2)
+    assert said("make", "numpy") == f"numpy: {place / 'numpy' / 'bin' / 'python'}\n"
     assert said("remove", "numpy") == "numpy: removed\n"
     assert said("remove") == "torch: removed\n"
     assert [path.name for path in place.iterdir() if path.is_dir()] == ["lint"]
