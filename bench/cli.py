@@ -47,7 +47,7 @@ from bench.options import (
 )
 from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict, case_of
 from bench.shapes import HELD, shape_rows
-from bench.tables import rich_table
+from bench.tables import print_table
 from bench.terminal import DownloadBar, errors, only_run_here, output, page_of, say, warn_if_busy, working
 from bench.verdicts import conclusion
 from bench.verdicts import exit_code as exit_code_of
@@ -161,14 +161,14 @@ def run(
 
 def show(run: runs.Run, rows: list[Throughput]) -> None:
     """The tables of a run, and what a reader must know beside them."""
-    output.print(rich_table(grids.throughput(rows).without(["lane"])))
+    print_table(output, grids.throughput(rows).without(["lane"]))
     comparisons = run.comparisons()
     if comparisons and len(rows) <= MOST_COMPARED:
-        output.print(rich_table(grids.pairs_matrix(comparisons, grids.labels_of(run.request.cases))))
+        print_table(output, grids.pairs_matrix(comparisons, grids.labels_of(run.request.cases)))
     elif comparisons:
         say(f"{len(comparisons)} pairs of cases, compared sweep by sweep, are in {run.folder / 'comparisons.csv'}")
     if overheads := run.overheads():
-        output.print(rich_table(grids.overheads(overheads)))
+        print_table(output, grids.overheads(overheads))
     labels = grids.labels_of([case_of(row) for row in rows])
     for row in rows:
         if row.status != "ok":
@@ -200,7 +200,7 @@ def verify(
     answers, _, code = gather("verify", selection, python, with_pins, results_folder, deadline)
     rows = [row for answer in answers for row in equivalence_rows(answer.case, answer.version, answer.comparisons)]
     if rows:
-        output.print(rich_table(grids.equivalence(rows)))
+        print_table(output, grids.equivalence(rows))
         wrong = sum(row.verdict != "ok" for row in rows)
         path = results.write_rows(results_folder, Equivalence, rows)
         say(f"{len(rows)} comparisons, {wrong} outside their tolerance; {path}")
@@ -233,7 +233,7 @@ def shapes(
         for row in shape_rows(answer.case, registry[answer.case.backend], answer.shapes, answer.parameters)
     ]
     for name in dict.fromkeys(row.variant for row in rows):
-        output.print(rich_table(grids.shapes([row for row in rows if row.variant == name], native)))
+        print_table(output, grids.shapes([row for row in rows if row.variant == name], native))
     if rows:
         wrong = sum(row.verdict != HELD for row in rows)
         path = results.write_rows(results_folder, Shape, rows)
@@ -281,7 +281,7 @@ def selfcheck(
             if reason:
                 code = 4
                 say(f"{case.backend} {case.mode}: {reason}", "yellow")
-    output.print(rich_table(grids.selfchecks(rows)))
+    print_table(output, grids.selfchecks(rows))
     say(f"seed {seed}, {results_folder / results.FILES[SelfCheck]}")
     raise typer.Exit(code)
 
@@ -390,7 +390,7 @@ def gate(
 
 def tell(verdicts: list[Verdict], notes: list[str], allow_missing: bool) -> None:
     """The table of verdicts, one line that concludes, and the exit code."""
-    output.print(rich_table(grids.verdicts(verdicts).without(["why"])))
+    print_table(output, grids.verdicts(verdicts).without(["why"]))
     for row in verdicts:
         if row.reason:
             say(f"{row.case}: {row.verdict}: {row.reason}")

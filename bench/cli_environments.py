@@ -13,7 +13,7 @@ import typer
 
 from bench import environments, grids, installing, pins
 from bench.cases import UsageError
-from bench.tables import rich_table
+from bench.tables import print_table
 from bench.terminal import output, say
 
 app = typer.Typer(no_args_is_help=False, help="Make, list and remove the environments of the frameworks.")
@@ -39,7 +39,7 @@ def list_them() -> None:
     """What is there, what state it is in, and where."""
     place = installing.environments_folder()
     rows = [state_of(place / name) for name in dict.fromkeys([*pins.ALL, *there(place)])]
-    output.print(rich_table(grids.environments(rows, str(place))))
+    print_table(output, grids.environments(rows, str(place)))
     say(f"made with {tool_here()}")
 
 

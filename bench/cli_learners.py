@@ -10,7 +10,7 @@ from backends.lenet import VARIANTS
 from bench import grids
 from bench.cases import UsageError
 from bench.layers import calculate, parse_input, parse_stack, steps_of
-from bench.tables import rich_table
+from bench.tables import print_table
 from bench.terminal import output, say
 
 app = typer.Typer()
@@ -39,7 +39,7 @@ def layers(
         rows = calculate(variant.input_channels, variant.input_size, steps_of(variant))
     else:
         rows = calculate(*parse_input("28" if size is None else size), parse_stack(words))
-    output.print(rich_table(grids.layers(rows)))
+    print_table(output, grids.layers(rows))
     for number, row in enumerate(rows):
         if row.note:
             say(f"layer {number}, {row.kind}: {row.note}")

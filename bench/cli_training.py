@@ -37,7 +37,7 @@ from bench.options import (
 )
 from bench.results import Accuracy
 from bench.selfcheck import cases as representative
-from bench.tables import markdown_table, rich_table
+from bench.tables import markdown_table, print_table
 from bench.terminal import DownloadBar, only_run_here, output, page_of, say, warn_if_busy
 from bench.training import NORMALISATIONS, SCHEDULES, Course
 
@@ -228,7 +228,7 @@ def bars() -> Iterator[trainings.Tell]:
 
 
 def show(rows: list[Accuracy]) -> None:
-    output.print(rich_table(grids.accuracies(rows)))
+    print_table(output, grids.accuracies(rows))
     for row in rows:
         if row.status != "ok":
             say(f"{row.backend} {row.mode} {row.variant}: {row.status}: {row.reason}", "yellow")
@@ -289,7 +289,7 @@ def evaluate(
     images = trainings.load_images(name, at.variant.name, course.get("normalisation", "unit"), data_dir)
     interpreters = environments.ready(cases, registry, interpreters, with_pins, say)
     found = evaluated(weights, at, cases, images, registry, interpreters, deadline)
-    output.print(rich_table(grids.evaluations(found, name)))
+    print_table(output, grids.evaluations(found, name))
     for one in found:
         if one.status != "ok":
             say(f"{one.case.backend} {one.case.mode}: {one.status}: {one.reason}", "yellow")

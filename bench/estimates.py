@@ -36,7 +36,9 @@ MARGIN, RESOLUTION, TOTAL_RESOLUTION, SURE, BOTH_LOOKS = 0.02, 0.05, 0.10, 0.99,
 FEWEST_POINTS = 3
 TINY = 1e-300  # a line that fits to the last bit has an interval of no width, not one that is no number
 
-TOO_CLOSE = "too close to call"
+TOO_CLOSE, TOO_NOISY = "too close to call", "too noisy to tell"
+# An interval whose ends are further apart than this factor is no figure that anyone could use.
+WIDEST = 1.5
 
 Sweep = tuple[int, int]
 
@@ -274,10 +276,15 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
 
 
 def verdict(interval: Interval) -> str:
-    """Whether the step takes longer (slower) or less (faster), or the interval includes 1."""
+    """Whether the step takes longer (slower) or less (faster), or the interval includes 1: closely, or by its width."""
     if interval.low is None or interval.high is None or interval.low <= 1 <= interval.high:
-        return TOO_CLOSE
+        return TOO_NOISY if too_wide(interval.low, interval.high) else TOO_CLOSE
     return "slower" if interval.low > 1 else "faster"
+
+
+def too_wide(low: float | None, high: float | None) -> bool:
+    """Whether an interval of positive values is too wide to print; no interval is not."""
+    return low is not None and high is not None and high > WIDEST * low
 
 
 def drift(rounds: Sequence[Round]) -> float:

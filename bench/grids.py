@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.cases import Case
-from bench.estimates import TOO_CLOSE
+from bench.estimates import TOO_CLOSE, TOO_NOISY, too_wide
 from bench.evaluate import Evaluation
 from bench.layers import Row, totals
 from bench.results import (
@@ -26,7 +26,7 @@ from bench.results import (
     case_of,
 )
 from bench.shapes import HELD, size
-from bench.verdicts import MISMATCH
+from bench.verdicts import INCONCLUSIVE, MISMATCH, too_noisy
 
 START_UP = ("first step s", "import s", "peak MiB")
 
@@ -77,7 +77,7 @@ class Link:
 
 
 # Of two frameworks, neither is good or bad for being the faster one: what nobody can tell stands back.
-CALLS = {"faster": "", "slower": "", TOO_CLOSE: "dim", "noisy": "noisy"}
+CALLS = {"faster": "", "slower": "", TOO_CLOSE: "dim", TOO_NOISY: "noisy", "noisy": "noisy"}
 # A line that is further off than this somewhere says little of the points.
 MOST_MISFIT = 0.3
 
@@ -97,7 +97,8 @@ class Heading:
 class Grid:
     """A table: its title, a heading per column, and rows of cells. The first `names` columns name their row.
 
-    With `anchors`, a link may lead to the n-th row as `anchors-n`.
+    With `anchors`, a link may lead to the n-th row as `anchors-n`. A `matrix` has columns of one kind: where it is too
+    wide for a terminal, its columns are shown in several parts, where those of other tables are left out.
     """
 
     title: str
@@ -105,10 +106,14 @@ class Grid:
     rows: list[list[Cell]] = field(default_factory=list)
     names: int = 1
     anchors: str = ""
+    matrix: bool = False
 
     def without(self, columns: Collection[str]) -> Grid:
         """The same but for the columns of those names."""
-        kept = [index for index, heading in enumerate(self.headings) if heading.text not in columns]
+        return self.of_columns([index for index, one in enumerate(self.headings) if one.text not in columns])
+
+    def of_columns(self, kept: Sequence[int]) -> Grid:
+        """The same with those columns only, by their places."""
         return replace(
             self,
             headings=tuple(self.headings[index] for index in kept),
@@ -135,6 +140,18 @@ def span(row: Any, low: str, high: str, form: str = ",.0f", how: str = "", betwe
         return ()
     ends = (high, low) if how == "inverse" else (low, high)
     return Number(row, ends[0], form, how), between, Number(row, ends[1], form, how)
+
+
+def rate(row: Throughput) -> list[Cell]:
+    """Images per second, their interval, time of a step, share of the peak: words where the interval is too wide."""
+    if too_wide(row.images_per_s_low, row.images_per_s_high):
+        return [(), (Word(TOO_NOISY, "noisy"),), (), ()]
+    return [
+        (Number(row, "images_per_s"),),
+        span(row, "images_per_s_low", "images_per_s_high"),
+        (Number(row, "step_us"),),
+        (Number(row, "gemm_peak_share", ".1%"),),
+    ]
 
 
 def described(row: Throughput | Accuracy) -> str:
@@ -179,10 +196,7 @@ def throughput(rows: Sequence[Throughput], flags: dict[str, str] | None = None) 
                 (row.mode,),
                 *([] if uniform else [(described(row),)]),
                 (Link(row.lane, target) if target else row.lane,),
-                (Number(row, "images_per_s"),),
-                span(row, "images_per_s_low", "images_per_s_high"),
-                (Number(row, "step_us"),),
-                (Number(row, "gemm_peak_share", ".1%"),),
+                *rate(row),
                 (Number(row, "first_step_s", ".2f"),),
                 (Number(row, "import_s", ".2f"),),
                 (Number(row, "peak_rss_mb"),),
@@ -210,7 +224,7 @@ def pairs_matrix(comparisons: Sequence[Comparison], labels: dict[str, str]) -> G
     """Every pair that was timed: how many times the images/s of the column the row reaches, with its interval."""
     columns = list(dict.fromkeys(one.other for one in comparisons))
     heads = (Heading(""), *(Heading(labels[other].replace(" ", "\n"), True) for other in columns))
-    grid = Grid("images/s of the row / images/s of the column, with 95 % interval", heads)
+    grid = Grid("images/s of the row / images/s of the column, with 95 % interval", heads, matrix=True)
     for case in dict.fromkeys(one.case for one in comparisons):
         own = {one.other: one for one in comparisons if one.case == case}
         grid.rows.append([(labels[case],), *(pair_cell(own[o]) if o in own else () for o in columns)])
@@ -225,6 +239,8 @@ def pair_cell(pair: Comparison) -> Cell:
     ends = span(pair, "ratio_low", "ratio_high", "#.3g", "inverse", "-")
     if pair.verdict in ("faster", "slower"):
         return ratio, "\n", *ends
+    if too_wide(pair.ratio_low, pair.ratio_high):
+        return (Word("too noisy\nto tell", "dim"),)
     return Word("noisy" if pair.verdict == "noisy" else "too close", "dim"), "\n", *ends
 
 
@@ -233,22 +249,33 @@ def pairs(comparisons: Sequence[Comparison], labels: dict[str, str]) -> Grid:
     numbers = ["times its images/s", "95 % interval", "by total time", "passes"]
     grid = Grid("Every pair, sweep by sweep", headings(["case", "beside"], numbers, ["the case is"]), names=2)
     for one in comparisons:
+        said, figures = (
+            pair_word(one),
+            [
+                (Number(one, "ratio", "#.4g", "inverse"),),
+                span(one, "ratio_low", "ratio_high", "#.4g", "inverse"),
+                (Number(one, "total_ratio", "#.4g", "inverse"),),
+            ],
+        )
         grid.rows.append(
             [
                 (labels[one.case],),
                 (labels[one.other],),
-                (Number(one, "ratio", "#.4g", "inverse"),),
-                span(one, "ratio_low", "ratio_high", "#.4g", "inverse"),
-                (Number(one, "total_ratio", "#.4g", "inverse"),),
+                *(figures if said.text != TOO_NOISY else [(), (), ()]),
                 (Number(one, "passes", "d"),),
-                (
-                    Word("one pass: no verdict", "dim")
-                    if one.ratio_low is None
-                    else Word(one.verdict, CALLS.get(one.verdict, "")),
-                ),
+                (said,),
             ]
         )
     return grid
+
+
+def pair_word(pair: Comparison) -> Word:
+    """The verdict on a pair; an interval that is too wide supports no closeness, whatever the file calls it."""
+    if pair.ratio_low is None:
+        return Word("one pass: no verdict", "dim")
+    loose = pair.verdict == TOO_CLOSE and too_wide(pair.ratio_low, pair.ratio_high)
+    word = TOO_NOISY if loose else pair.verdict
+    return Word(word, CALLS.get(word, ""))
 
 
 def overheads(rows: Sequence[Overhead]) -> Grid:
@@ -291,7 +318,7 @@ def selfchecks(rows: Sequence[SelfCheck]) -> Grid:
                 span(row, "found_low", "found_high", "+.1%", between=" "),
                 (Number(row, "found_total", "+.2%"),),
                 (Number(row, "pair_sd", ".2%"),),
-                (Number(row, "catches", ".1%"),),
+                ("nothing",) if too_noisy(row.catches) else (Number(row, "catches", ".1%"),),
                 (Number(row, "passes", "d"),),
                 (row.verdict,),
             ]
@@ -305,18 +332,17 @@ def verdicts(rows: Sequence[Verdict]) -> Grid:
     grid = Grid("The head's step beside the base's", headings(["case", "verdict"], numbers, ["why"]))
     for row in rows:
         word = row.verdict + (" (by the control)" if row.basis == "control" else "")
-        seen = row.resolves
-        grid.rows.append(
-            [
-                (row.case,),
-                (Word(word, row.verdict),),
-                (Number(row, "ratio", "+.1%", "change"),),
-                span(row, "ratio_low", "ratio_high", "+.1%", "change", " to "),
-                (Number(row, "total_ratio", "+.1%", "change"),),
-                ("nothing",) if seen is not None and seen >= 10 else (Number(row, "resolves", "+.1%"),),
-                (row.reason,),
-            ]
-        )
+        figures: list[Cell] = [
+            (Number(row, "ratio", "+.1%", "change"),),
+            span(row, "ratio_low", "ratio_high", "+.1%", "change", " to "),
+            (Number(row, "total_ratio", "+.1%", "change"),),
+            (Number(row, "resolves", "+.1%"),),
+        ]
+        if row.verdict == INCONCLUSIVE and too_wide(row.ratio_low, row.ratio_high):
+            figures = [(), (Word(TOO_NOISY, "noisy"),), (), ()]
+        elif too_noisy(row.resolves):
+            figures[3] = ("nothing",)
+        grid.rows.append([(row.case,), (Word(word, row.verdict),), *figures, (row.reason,)])
     return grid
 
 
@@ -357,7 +383,7 @@ def shapes(rows: Sequence[Shape], native: bool = False) -> Grid:
     title = f"Stage shapes of {rows[0].variant}, {'as each framework keeps them' if native else 'canonical NCHW'}"
     own_columns = ["formula", "shape", "parameters", "receptive field"]
     columns = [f"{backend}\n{mode}" for backend, mode in backends]
-    grid = Grid(title, headings(["stage"], [*own_columns, *columns]))
+    grid = Grid(title, headings(["stage"], [*own_columns, *columns]), matrix=True)
     for stage in dict.fromkeys(row.stage for row in rows):
         own = {(row.backend, row.mode): row for row in rows if row.stage == stage}
         one = next(iter(own.values()))
@@ -472,9 +498,8 @@ def history(
                 [
                     (labels[case],),
                     (names[number],),
-                    (Number(row, "images_per_s"),),
-                    span(row, "images_per_s_low", "images_per_s_high"),
-                    (over(row.images_per_s, first.images_per_s),),
+                    *rate(row)[:2],
+                    (over(known_rate(row), known_rate(first)),),
                     (Number(row, "control_gflops", ",.1f"),),
                     (over(per_gflop(row), per_gflop(first)),),
                     (row.version,),
@@ -490,9 +515,13 @@ def over(value: float | None, first: float | None) -> str:
 
 def per_gflop(row: Throughput) -> float | None:
     """Images for each 10^9 operations that the control could do in the same time."""
-    if row.images_per_s is None or not row.control_gflops:
-        return None
-    return row.images_per_s / row.control_gflops
+    rate = known_rate(row)
+    return None if rate is None or not row.control_gflops else rate / row.control_gflops
+
+
+def known_rate(row: Throughput) -> float | None:
+    """Images per second where they are known well enough to be printed."""
+    return None if too_wide(row.images_per_s_low, row.images_per_s_high) else row.images_per_s
 
 
 def labels_of(cases: Sequence[Case]) -> dict[str, str]:

@@ -42,7 +42,7 @@ class Figure:
     @property
     def note(self) -> str:
         """What a reader might take for something else."""
-        return "Some intervals reach beyond this chart; tables have them whole." if charts.is_cut(self.chart) else ""
+        return "Some intervals reach beyond this chart; the CSV has them whole." if charts.is_cut(self.chart) else ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from bench import charts, grids, inspection
 from bench.control import BACKEND as CONTROL
 from bench.control import control_of
-from bench.estimates import TOO_CLOSE, by_case, calm_sweeps, in_sweeps, usable_rounds
+from bench.estimates import TOO_CLOSE, TOO_NOISY, WIDEST, by_case, calm_sweeps, in_sweeps, usable_rounds
 from bench.folder import MACHINE_FILE, Folder
 from bench.grids import Grid, Link, Word
 from bench.pages import Article, Command, Download, Facts, Figure, Gallery, Page, Part, Prose, Section, Table, packed
@@ -397,12 +397,15 @@ def pairs(folder: Folder) -> Section | None:
     labels = {**{name: name for name in names}, **(grids.labels_of(known) if known else {})}
     short = {**labels, **{case.id: f"{case.backend} {case.mode}" for case in known}}
     decided = [row for row in rows if row.ratio_low is not None]
-    counts = ", ".join(f"{count} {word}" for word, count in counted(row.verdict for row in decided).items())
+    counts = ", ".join(
+        f"{count} {word}" for word, count in counted(grids.pair_word(row).text for row in decided).items()
+    )
     how = (
         "How many times the images/s of the other a case reaches: two rounds of one sweep lie next to each other in "
         "time, so a slow minute of the machine hits both. "
         + (
-            "Where the 95 % interval includes 1, it is too close to call. "
+            f"Where the 95 % interval includes 1, it is {TOO_CLOSE}, or {TOO_NOISY}: where its ends are further apart "
+            f"than a factor of {WIDEST}. "
             f"Of {len(decided)} pairs, the first is: {counts}."
             if decided
             else "With one pass, there are neither intervals nor verdicts."
@@ -415,7 +418,7 @@ def pairs(folder: Folder) -> Section | None:
     ]
     folded = len(matrices) > MOST_OPEN
     listed = Table(grids.pairs(rows, labels), folded=bool(matrices) or len(rows) > MOST_PAIRS)
-    close = [row for row in decided if row.verdict == TOO_CLOSE]
+    close = [row for row in decided if grids.pair_word(row).text == TOO_CLOSE]
     told = (
         [Table(replace(grids.pairs(close, labels), title="Too close to call"))]
         if close and len(close) < len(rows)

@@ -1,10 +1,16 @@
-"""A grid in the terminal, as a Rich table, and in Markdown."""
+"""A grid in the terminal, as a Rich table that fits it, and in Markdown."""
 
 from __future__ import annotations
 
 import html
 import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from rich import box
+from rich.console import Console, JustifyMethod
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -24,15 +30,71 @@ STYLES = {
     "dim": "dim",
 }
 
+# Characters of a text that is still a name, and keeps to one line.
+LONGEST_NAME = 20
+
+
+def print_table(console: Console, grid: Grid) -> None:
+    """The grid, as wide as the console at most: no number is broken, and what is left out is named.
+
+    A matrix is printed in parts. Words wrap between words.
+    """
+    if grid.matrix:
+        for part in parts_of(console, grid):
+            console.print(rich_table(part))
+        return
+    kept = kept_columns(console, grid)
+    console.print(rich_table(grid.of_columns(kept)))
+    left_out = [one.text for index, one in enumerate(grid.headings) if index not in kept]
+    if left_out:
+        line = f"not shown, for want of room in {console.width} columns: {', '.join(left_out)}"
+        console.print(line, style="dim", highlight=False, soft_wrap=True)
+
+
+def kept_columns(console: Console, grid: Grid) -> list[int]:
+    """All columns but as many of those of numbers, from the last one on, as are too many for the console."""
+    kept = list(range(len(grid.headings)))
+    numeric = [index for index in kept if grid.headings[index].numeric]
+    while numeric and not fits(console, grid.of_columns(kept)):
+        kept.remove(numeric.pop())
+    return kept
+
+
+def parts_of(console: Console, grid: Grid) -> Iterator[Grid]:
+    """The grid in as few parts as fit the console, each with the columns that name its rows."""
+    own, rest = list(range(grid.names)), list(range(grid.names, len(grid.headings)))
+    while rest:
+        counts = range(len(rest), 0, -1)
+        count = next((n for n in counts if fits(console, grid.of_columns([*own, *rest[:n]]))), 1)
+        part = grid.of_columns([*own, *rest[:count]])
+        yield replace(part, rows=[row for row in part.rows if any(row[grid.names :])])
+        rest = rest[count:]
+
+
+def fits(console: Console, grid: Grid) -> bool:
+    return Measurement.get(console, console.options.update(width=10_000), rich_table(grid)).minimum <= console.width
+
 
 def rich_table(grid: Grid) -> Table:
-    """The grid for the terminal."""
-    table = Table(title=grid.title)
-    for heading in grid.headings:
-        table.add_column(heading.text, justify="right" if heading.numeric else "left", overflow="fold")
+    """The grid for the terminal. Only texts that are no names take several lines, and those break between words."""
+    table = Table(title=grid.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for index, heading in enumerate(grid.headings):
+        cells = [styled(row[index]).plain for row in grid.rows]
+        whole = heading.numeric or max(map(len, cells), default=0) <= LONGEST_NAME
+        text = in_lines(heading.text, cells) if whole else heading.text
+        unbroken = [part for cell in (*cells, text) for part in (cell.split("\n") if whole else cell.split())]
+        justify: JustifyMethod = "right" if heading.numeric else "left"
+        table.add_column(text, justify=justify, no_wrap=whole, min_width=max(map(len, unbroken), default=0))
     for row in grid.rows:
         table.add_row(*map(styled, row))
     return table
+
+
+def in_lines(heading: str, cells: Sequence[str]) -> str:
+    """A heading in lines that are no wider than what stands below it, unless by one word."""
+    lines = [line for cell in cells for line in cell.split("\n")]
+    width = max(map(len, [*lines, *heading.split()]), default=1)
+    return "\n".join(textwrap.fill(part, width, break_on_hyphens=False) for part in heading.split("\n"))
 
 
 def styled(cell: Cell) -> Text:

@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ from bench import machine
 from bench.cases import UsageError
 from bench.tree import is_checkout
 
-WIDTH_WITHOUT_TERMINAL = 160
+# Of a log that nobody says the width of. A pipe on a terminal (`| tee log`) has the terminal's, as Rich finds it.
+WIDTH_WITHOUT_TERMINAL = 100
 
 
 class Terminal(Console):
@@ -28,16 +30,25 @@ class Terminal(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def width_of_output() -> int | None:
+    """None leaves it to Rich, which asks COLUMNS and then the terminals of the three standard streams."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    known = os.environ.get("COLUMNS", "").isdigit() or any(one is not None and one.isatty() for one in streams)
+    return None if known else WIDTH_WITHOUT_TERMINAL
+
+
 if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: a path may hold what no encoding has
 
 # No markup: paths and the words of others have brackets of their own.
-output = Terminal(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, markup=False)
+output = Terminal(width=width_of_output(), markup=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def say(line: str, style: str = "") -> None:
-    """One line as it is: of a path or of another's words, neither coloured by guess nor broken."""
+    """One line as it is, of a path or of another's words: not coloured by guess; on a terminal broken between words."""
+    if output.is_terminal:
+        line = textwrap.fill(line, output.width, break_long_words=False, break_on_hyphens=False)
     output.print(line, style=style, highlight=False, soft_wrap=True)
 
 

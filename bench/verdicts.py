@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from bench.estimates import MARGIN, Look
+from bench.estimates import MARGIN, TOO_NOISY, WIDEST, Look
 from bench.results import Verdict
 
 SLOWER, MISMATCH, FAILED, MISSING = "slower", "mismatch", "failed", "missing"
@@ -34,17 +34,27 @@ def judge(first: Look | None, second: Look | None = None, looks: int = 2) -> tup
     if first.suspect and second is None:
         return INCONCLUSIVE, "suspected of being slower, and not measured again"
     if not last.conclusive:
-        if last.resolves > 10:
-            return INCONCLUSIVE, "a slowdown of any size could have gone unseen"
-        return INCONCLUSIVE, (
-            f"a slowdown of up to {last.resolves:.1%} could have gone unseen, "
-            f"one in some rounds only of up to {last.total_resolves:.1%} by total time"
-        )
+        return INCONCLUSIVE, unseen(last)
     if first.suspect:
         return HELD, f"suspected at first ({percent(first.ratio.value)}), not again at fresh processes"
     if last.ratio.high is not None and last.ratio.high < 1 / (1 + MARGIN):
         return FASTER, ""
     return HELD, ""
+
+
+def unseen(look: Look) -> str:
+    """What a look could not have seen, in numbers as long as they are worth printing."""
+    if too_noisy(look.resolves):
+        return f"{TOO_NOISY}: slowdowns of more than {WIDEST - 1:.0%} could have gone unseen"
+    median = f"a slowdown of up to {look.resolves:.1%} could have gone unseen"
+    if too_noisy(look.total_resolves):
+        return f"{median}; by total time, it is {TOO_NOISY}"
+    return f"{median}, one in some rounds only of up to {look.total_resolves:.1%} by total time"
+
+
+def too_noisy(resolves: float | None) -> bool:
+    """Whether a smallest visible slowdown is so large that its size says nothing."""
+    return resolves is not None and resolves > WIDEST - 1
 
 
 def look_fields(first: Look | None, second: Look | None) -> dict[str, Any]:

@@ -383,7 +383,8 @@ def test_shapes_show_the_formula_first_and_the_native_layout_on_request(tmp_path
     arguments = ("shapes", "--backend", "numpy", "--python", HERE)
     done = lenet_bench(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    sizes = [line.split("│")[2].strip() for line in done.stdout.splitlines() if line.startswith("│")]
-    assert sizes == ["28", "28", "14", "10", "5", "400", "120", "84", "10"]
+    lines = [line.split() for line in done.stdout.splitlines()]
+    first = next(number for number, words in enumerate(lines) if words[:1] == ["input"])
+    assert [words[1] for words in lines[first : first + 9]] == ["28", "28", "14", "10", "5", "400", "120", "84", "10"]
     assert {row.verdict for row in read_rows(tmp_path / "results", Shape)} == {"ok"}
     assert "16x10x10" in in_this_process(*arguments, "--native", cwd=tmp_path).stdout

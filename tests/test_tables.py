@@ -1,0 +1,197 @@
+"""Tables in a terminal: whole numbers at every width, and words where figures say nothing."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench import grids, terminal
+from bench.estimates import Interval, verdict
+from bench.results import Comparison, Overhead, SelfCheck, Shape, Throughput, Verdict, read_rows
+from bench.tables import print_table
+from tests.made_up import CASES, blank, write_gate, write_run
+
+WIDTHS = (70, 80, 100, 160)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cases = [replace(case, batch_size=size) for case in CASES[:3] for size in (1, 64, 1024)]
+    return write_run(tmp_path_factory.mktemp("tables") / "run", [*CASES, *cases])
+
+
+def printed(grid: grids.Grid, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), markup=False)
+    print_table(console, grid)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def own(folder: Path) -> list[Throughput]:
+    return [row for row in read_rows(folder, Throughput) if row.batch_size == 128]
+
+
+def pairs_of(folder: Path) -> list[Comparison]:
+    return [row for row in read_rows(folder, Comparison) if "-b128-" in row.case + row.other]
+
+
+def labels() -> dict[str, str]:
+    return grids.labels_of(CASES)
+
+
+def every_grid(folder: Path, gate: Path) -> list[grids.Grid]:
+    own_pairs = [row for row in pairs_of(folder) if row.case in labels() and row.other in labels()]
+    return [
+        grids.throughput(own(folder)),
+        grids.throughput(read_rows(folder, Throughput)),
+        grids.pairs_matrix(own_pairs, labels()),
+        grids.pairs(own_pairs, labels()),
+        grids.overheads(read_rows(folder, Overhead)),
+        grids.shapes(read_rows(folder, Shape)),
+        grids.verdicts(read_rows(gate, Verdict)),
+        grids.selfchecks(read_rows(gate, SelfCheck)),
+    ]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_line_is_wider_than_the_terminal_and_no_number_or_name_is_broken(folder: Path, width: int) -> None:
+    """Every word that is printed is a word of the table's, whole."""
+    gate = write_gate(folder.parent / f"gate-{width}")
+    for grid in every_grid(folder, gate):
+        text = printed(grid, width)
+        lines = [line for line in text.splitlines() if not line.startswith("not shown")]
+        assert max(map(len, lines)) <= width, grid.title
+        known = {word for cell in cells_of(grid) for word in cell.split()}
+        found = {word for line in lines for word in re.sub("[\N{BOX DRAWINGS LIGHT HORIZONTAL}]", " ", line).split()}
+        assert found <= known, f"{grid.title}: {sorted(found - known)[:9]}"
+
+
+def cells_of(grid: grids.Grid) -> list[str]:
+    rows = ["".join(map(str, cell)) for row in grid.rows for cell in row]
+    return [grid.title, *(heading.text for heading in grid.headings), *rows]
+
+
+def test_what_does_not_fit_is_named_and_what_matters_most_stays(folder: Path) -> None:
+    grid = grids.throughput(own(folder)).without(["lane"])
+    text = printed(grid, 80)
+    head = text.split("numpy")[0]
+    assert "images/s" in head and "95 % interval" in head and "status" in head and "weight" not in head
+    assert re.search(r"not shown, for want of room in 80 columns: .*peak MiB, cores, weight error", text)
+    assert "not shown" not in printed(grid, 160)
+
+
+def test_two_columns_of_one_name_are_told_apart(folder: Path) -> None:
+    text = printed(grids.overheads(read_rows(folder, Overhead)), 80)
+    assert re.search(r"not shown .*95 % interval", text) and "overhead" in text
+
+
+def test_a_matrix_is_printed_in_parts_and_loses_nothing(folder: Path) -> None:
+    grid = grids.pairs_matrix([row for row in pairs_of(folder) if row.case in labels()], labels())
+    narrow, wide = printed(grid, 80), printed(grid, 250)
+    assert narrow.count(grid.title.split()[0]) > wide.count(grid.title.split()[0])
+    assert {word for word in wide.split() if word.isascii()} <= set(narrow.split())
+
+
+NOISY = {"images_per_s": 1060.0, "images_per_s_low": 29.0, "images_per_s_high": 38521.0, "step_us": 120_000.0}
+
+
+def test_an_interval_that_says_nothing_is_said_to_say_nothing() -> None:
+    row = blank(Throughput, **NOISY, backend="numpy", mode="im2col", variant="lenet5", status="ok")
+    text = printed(grids.throughput([row]), 160)
+    assert "too noisy to tell" in text
+    for number in ("1,060", "29", "38,521", "120,000"):
+        assert number not in text
+
+
+def test_a_useful_interval_is_printed() -> None:
+    row = blank(Throughput, **{**NOISY, "images_per_s_low": 900.0, "images_per_s_high": 1250.0}, backend="numpy")
+    assert "900 - 1,250" in printed(grids.throughput([row]), 160)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [(0.05, 8.9, "too noisy to tell"), (0.7, 1.2, "too noisy to tell"), (0.9, 1.1, "too close to call")],
+)
+def test_a_wide_pair_is_not_close(low: float, high: float, word: str) -> None:
+    assert verdict(Interval(1.0, low, high)) == word
+    for said in (word, "too close to call"):  # as runs before this version wrote it
+        pair = Comparison("a", "b", 1.0, low, high, 1.0, 3, said)
+        for text in (printed(grids.pairs([pair], {"a": "a", "b": "b"}), 160), matrix_of(pair)):
+            assert word.split()[1] in text
+            assert (f"{1 / high:#.3g}"[:4] in text) == (word == "too close to call")
+
+
+def matrix_of(pair: Comparison) -> str:
+    return printed(grids.pairs_matrix([pair], {"a": "case a", "b": "case b"}), 160)
+
+
+def test_a_wide_pair_that_is_decided_keeps_its_verdict() -> None:
+    assert verdict(Interval(5.0, 3.0, 8.0)) == "slower"
+
+
+def gate_row(**values: object) -> Verdict:
+    row: Verdict = blank(
+        Verdict, **{"case": "c", "verdict": "inconclusive", "ratio": 1.4, "total_ratio": 1.6, **values}
+    )
+    return row
+
+
+def test_what_a_gate_cannot_see_is_said_in_words() -> None:
+    text = printed(grids.verdicts([gate_row(ratio_low=0.2, ratio_high=9.0, resolves=6.762)]), 160)
+    assert "too noisy to tell" in text and "676" not in text and "%" not in text.split("verdict")[1].split("c ")[1]
+    assert "nothing" in printed(grids.verdicts([gate_row(ratio_low=1.3, ratio_high=1.5, resolves=6.762)]), 160)
+
+
+def test_a_slowdown_that_two_looks_confirm_keeps_its_figures_however_wide() -> None:
+    row = gate_row(verdict="slower", ratio_low=1.1, ratio_high=2.4, resolves=0.4)
+    assert "+40.0%" in printed(grids.verdicts([row]), 160)
+
+
+def test_a_self_check_catches_nothing_where_it_could_not() -> None:
+    row = blank(SelfCheck, case="c", beside="identical", catches=7.0, found_low=-0.1, found_high=0.2, passes=2)
+    assert "nothing" in printed(grids.selfchecks([row]), 160)
+
+
+class Stream(io.StringIO):
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+@pytest.mark.parametrize(
+    ("columns", "terminals", "expected"),
+    [
+        ("", (False, False, False), terminal.WIDTH_WITHOUT_TERMINAL),
+        ("80", (False, False, False), None),
+        ("", (True, False, True), None),  # lenet-bench run | tee log
+        ("", (True, True, True), None),
+        ("wide", (False, False, False), terminal.WIDTH_WITHOUT_TERMINAL),
+    ],
+)
+def test_a_pipe_has_the_width_of_the_terminal_that_it_ends_on(
+    monkeypatch: pytest.MonkeyPatch, columns: str, terminals: Sequence[bool], expected: int | None
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    for name, own in zip(("stdin", "stdout", "stderr"), terminals):
+        monkeypatch.setattr(f"sys.{name}", Stream(own))
+    assert terminal.width_of_output() == expected
+
+
+def test_a_line_on_a_terminal_breaks_between_words_and_never_within_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/a/folder/whose/name/is/longer/than/the/terminal/is/wide/results/20261125T101010-00000001"
+    for is_terminal in (True, False):
+        console = Console(width=40, file=io.StringIO(), force_terminal=is_terminal, color_system=None, markup=False)
+        monkeypatch.setattr(terminal, "output", console)
+        terminal.say(f"a page of it, and more words: {path} 12,345 images/s")
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        assert path in text and "12,345 images/s" in text.replace("\n", " ")
+        assert (text.count("\n") > 1) == is_terminal
