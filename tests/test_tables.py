@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_named_and_what_matters_most_stays(folder: Path) ->
 
 def test_two_columns_of_one_name_are_told_apart(folder: Path) -> None:
     text = printed(grids.overheads(read_rows(folder, Overhead)), 80)
-    assert re.search(r"not shown .*95 % interval", text) and "overhead" in text
+    assert re.search(r"not shown, .*95 % interval", text) and "overhead" in text
 
 
 def test_a_matrix_is_printed_in_parts_and_loses_nothing(folder: Path) -> None:
