@@ -87,9 +87,12 @@ BUILT_IN = (
         "backends.lenet_torch",
         "torch",
         (
-            Mode("eager", "tutorial", "nn.Module, autograd and torch.optim.SGD"),
+            Mode("eager", "tutorial", "nn.Module, autograd and torch.optim.SGD, one operation after the other"),
             Mode(
-                "functional", "tutorial", "torch.nn.functional with hand-kept parameters, no nn.Module", also=NEIGHBOURS
+                "functional",
+                "tutorial",
+                "torch.nn.functional on parameters kept by hand: autograd without modules or optimizer",
+                also=NEIGHBOURS,
             ),
             Mode("channels_last", "expert", "the modules of eager in PyTorch's channels-last memory format"),
             Mode("compile", "expert", "the whole functional step under torch.compile"),
@@ -105,9 +108,9 @@ BUILT_IN = (
         "tensorflow",
         (
             Mode("eager", "tutorial", "Keras layers, GradientTape and the Keras SGD optimizer, step by step"),
-            Mode("fit", "tutorial", "the same layers under Keras's compile and fit", call_steps=64),
-            Mode("function", "tutorial", "the step of eager inside tf.function", also=NEIGHBOURS),
-            Mode("xla", "expert", "the same step inside tf.function(jit_compile=True)"),
+            Mode("fit", "tutorial", "the same layers trained by Keras's own loop: compile, then fit", call_steps=64),
+            Mode("function", "tutorial", "the step of eager traced once into a graph by tf.function", also=NEIGHBOURS),
+            Mode("xla", "expert", "the step of function compiled by XLA: tf.function(jit_compile=True)"),
             Mode("space_to_depth", "expert", "a pooling window at a time, oneDNN convolutions, the rest fused by XLA"),
         ),
         devices=("cpu", "cuda"),
@@ -119,9 +122,14 @@ BUILT_IN = (
         "backends.lenet_jax",
         "jax",
         (
-            Mode("nnx", "tutorial", "Flax nnx modules and optimizer, the step under nnx.jit"),
-            Mode("jit", "tutorial", "Flax linen module, value_and_grad, the whole step under jax.jit", also=NEIGHBOURS),
-            Mode("scan", "expert", "jax.lax.scan over the steps of a chunk"),
+            Mode("nnx", "tutorial", "Flax's object-like nnx modules and optimizer, the step compiled by nnx.jit"),
+            Mode(
+                "jit",
+                "tutorial",
+                "a Flax linen module and value_and_grad, the whole step compiled by jax.jit",
+                also=NEIGHBOURS,
+            ),
+            Mode("scan", "expert", "all steps of a round as one compiled loop, jax.lax.scan"),
             Mode("space_to_depth", "expert", "a pooling window at a time, images innermost, backward pass by hand"),
         ),
         devices=("cpu", "cuda"),
@@ -134,8 +142,12 @@ BUILT_IN = (
         "mxnet",
         (
             Mode("imperative", "tutorial", "Gluon blocks, autograd and gluon.Trainer"),
-            Mode("hybridize", "tutorial", "the same blocks after net.hybridize()", also=NEIGHBOURS),
-            Mode("static", "expert", "net.hybridize(static_alloc=True, static_shape=True)"),
+            Mode("hybridize", "tutorial", "the same blocks turned into a graph by net.hybridize()", also=NEIGHBOURS),
+            Mode(
+                "static",
+                "expert",
+                "the graph of hybridize with memory and shapes planned once: static_alloc, static_shape",
+            ),
             Mode(
                 "space_to_depth",
                 "expert",
