@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,9 @@ STAMP, REASON_FILE, LOG = "installed.txt", "unavailable.txt", "install.log"
 LONGEST_REASON = 400
 PIP_ASKED_SECONDS = 20
 LOCK_ASKED_SECONDS = 0.5
+# How often one that takes long says what it is doing, and how much of an installer's line.
+TOLD_SECONDS, LONGEST_TOLD = 15.0, 100
+LAST_LINES = 3  # of an installer that has failed without telling of an error
 
 # What pip is told by its variables and configuration files, and what uv calls the same.
 CARRIED_OVER = {
@@ -47,6 +51,9 @@ FORMER_NAMES = {"UV_INDEX_URL": "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL": "UV_IN
 DRAWN = " \N{MULTIPLICATION SIGN}╰─▶│├╭"
 PATHS_OF_PIP = {"PIP_FIND_LINKS", "PIP_CONSTRAINT", "PIP_CERT"}
 SEPARATED_BY_COMMAS = ("UV_FIND_LINKS",)
+
+# What colours and moves the cursor of a terminal (ECMA-48, 5.4).
+CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 # A child that the kernel kills when this process ends, however it ends (Linux): nobody installs into a folder that
 # the next command makes anew.
@@ -115,7 +122,7 @@ def installer() -> str:
 def make_all(wanted: Sequence[Pins], say: Say) -> dict[str, str]:
     """Make what is not ready, all at the same time; by name, why one could not be made, or nothing.
 
-    `say` is given a line when one begins, waits, is ready or has failed.
+    `say` is given a line when one begins, waits, is ready or has failed, and every so often while it is being made.
     """
     reasons = dict.fromkeys((pins.name for pins in wanted), "")
     missing = [pins for pins in wanted if not is_ready(pins)]
@@ -133,11 +140,12 @@ def make_all(wanted: Sequence[Pins], say: Say) -> dict[str, str]:
 
 
 class Making:
-    """The making of some environments, with the processes that it has started."""
+    """The making of some environments, with the processes that it has started, and what each printed last."""
 
     def __init__(self, tool: str, settings: Mapping[str, str], say: Say) -> None:
         self.tool, self.settings, self.say = tool, settings, say
         self.running: set[subprocess.Popen[bytes]] = set()
+        self.printed: dict[Path, str] = {}
         self.stopped = False
         self.lock = threading.Lock()
 
@@ -186,23 +194,31 @@ class Making:
         folder.mkdir()
         requirements = folder / "requirements.txt"
         requirements.write_text(pins.text, encoding="utf-8")
-        (self._with_pip if self.tool == PIP else self._with_uv)(pins, folder, requirements)
+        self.printed[folder] = "looking for its Python"
+        with every(TOLD_SECONDS, lambda: self.say(self._still(pins, folder, time.monotonic() - began))):
+            (self._with_pip if self.tool == PIP else self._with_uv)(pins, folder, requirements)
         write_last(folder / STAMP, pins.stamp)
         self.say(f"{pins.name}: ready after {time.monotonic() - began:.0f} s")
+
+    def _still(self, pins: Pins, folder: Path, seconds: float) -> str:
+        return f"{pins.name}: still installing, {seconds:.0f} s: {self.printed[folder]}"
 
     def _with_pip(self, pins: Pins, folder: Path, requirements: Path) -> None:
         choices = [word for version in pins.pythons or [base_python()] for word in ("--python", version)]
         code, said = self._run(folder, [sys.executable, "-m", "virtualenv", "--quiet", *choices, str(folder)])
         if code:
             raise NotMade(no_python(pins) if says_no_python(said) and pins.pythons else explained(said, folder))
-        command = [str(interpreter(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        command = [str(interpreter(folder)), "-m", "pip", "install", "--disable-pip-version-check"]
+        command += ["--progress-bar", "off"]
         self._install(folder, [*command, "--no-input", "--only-binary", ":all:", "-r", str(requirements)])
 
     def _with_uv(self, pins: Pins, folder: Path, requirements: Path) -> None:
-        base = [self.tool, "venv", "--quiet", "--no-project", "--allow-existing"]
+        base = [self.tool, "venv", "--no-project", "--allow-existing"]
         said = ""
         for version in pins.pythons or [base_python()]:
-            code, said = self._run(folder, [*base, "--no-python-downloads", "--python", version, str(folder)])
+            code, said = self._run(
+                folder, [*base, "--quiet", "--no-python-downloads", "--python", version, str(folder)]
+            )
             if not code:
                 break
         else:
@@ -212,7 +228,7 @@ class Making:
             code, said = self._run(folder, [*base, "--python", pins.pythons[0], str(folder)])
             if code:
                 raise NotMade(f"{no_python(pins)}, and uv could not fetch one: {explained(said, folder)}")
-        command = [self.tool, "pip", "install", "--quiet", "--python", str(interpreter(folder)), "--compile-bytecode"]
+        command = [self.tool, "pip", "install", "--python", str(interpreter(folder)), "--compile-bytecode"]
         self._install(folder, [*command, "--only-binary", ":all:", "-r", str(requirements)])
 
     def _install(self, folder: Path, command: Sequence[str]) -> None:
@@ -241,7 +257,12 @@ class Making:
                 stderr=subprocess.STDOUT,
             )
             self.running.add(process)
-        said = process.communicate()[0].decode("utf-8", "replace")
+        lines = []
+        with process:
+            for line in process.stdout or ():
+                lines.append(line.decode("utf-8", "replace"))
+                self.printed[folder] = told(lines[-1]) or self.printed[folder]
+        said = "".join(lines)
         with self.lock:
             self.running.discard(process)
         with (folder / LOG).open("a", encoding="utf-8") as log:
@@ -273,6 +294,30 @@ def alone(path: Path, waiting: Callable[[], None], stopped: Callable[[], bool] =
         lock.release()
 
 
+@contextlib.contextmanager
+def every(seconds: float, tell: Callable[[], None]) -> Iterator[None]:
+    """Call that in a thread of its own, again and again, for as long as this lasts, and not once more."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(seconds):
+            tell()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def told(line: str) -> str:
+    """An installer's line as a terminal would show it in the end: what can be printed of it, behind the last return."""
+    last = CONTROL_SEQUENCE.sub("", line).strip().rpartition("\r")[2]
+    return "".join(one if one.isprintable() else " " for one in last).strip()[:LONGEST_TOLD]
+
+
 def write_last(path: Path, text: str) -> None:
     """The whole text, or no file."""
     beside = path.with_suffix(".tmp")
@@ -301,10 +346,18 @@ def says_no_python(said: str) -> bool:
 
 def explained(said: str, folder: Path) -> str:
     """What an installer's output says went wrong, in one line, and where the rest is."""
-    lines = [line.strip(DRAWN) for line in said.splitlines()]
+    lines = [line.strip(DRAWN) for line in since_error(said.splitlines())]
     lines = [line for line in lines if line and not line.startswith(("warning:", "WARNING:", "hint:"))]
     wrong = [line for line in lines if line.startswith("ERROR")][-1:] or lines or ["it printed nothing"]
     return f"{' '.join(wrong)[:LONGEST_REASON]} (log: {folder / LOG})"
+
+
+def since_error(lines: Sequence[str]) -> Sequence[str]:
+    """What follows the steps that an installer tells of: from the line on with which uv begins an error, where there is
+    one, else pip's errors, else the last lines."""
+    starts = ("error:", "\N{MULTIPLICATION SIGN}", "ERROR")
+    begins = (number for number, line in enumerate(lines) if line.lstrip().startswith(starts))
+    return lines[next(begins, -LAST_LINES) :]
 
 
 def settings_for_children() -> dict[str, str]:

@@ -48,6 +48,18 @@ elif word == "fail":
 elif word == "wait":
     (here / f"begun-{os.getpid()}").touch()
     wait_for("go")
+elif word == "slow":
+    print("Resolved 3 packages in 1.2s", file=sys.stderr)
+    print("\\x1b[2K\\rPreparing...\\rDownloading \\x1b[36mtiny\\x1b[0m (600.0\\tMiB)\\x07", file=sys.stderr)
+    sys.stderr.flush()
+    (here / f"begun-{os.getpid()}").touch()
+    wait_for("go")
+elif word == "slow and fail":
+    print("Using Python 3.11.7 environment at: x\\nResolved 3 packages in 1.2s", file=sys.stderr)
+    sys.exit("error: Failed to fetch tiny\\n  Caused by: no route to host")
+elif word == "killed":
+    print("\\n".join(f"step {i}" for i in range(50)), flush=True)
+    os.kill(os.getpid(), 9)
 elif word == "meet":
     (here / f"begun-{os.getpid()}").touch()
     while len(list(here.glob("begun-*"))) < 3:
@@ -147,6 +159,79 @@ def test_all_are_made_at_the_same_time(uv: FakeUv) -> None:
     reasons, said = made(*(Pins(name, "") for name in "abc"))
     assert reasons == {"a": "", "b": "", "c": ""}
     assert sorted(line.partition(" ready after")[0] for line in said[-3:]) == ["a:", "b:", "c:"]
+
+
+def test_one_that_takes_long_says_every_so_often_what_it_is_doing(uv: FakeUv, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on only after it has been told of twice, so that nothing here is a matter of time."""
+    monkeypatch.setattr(installing, "TOLD_SECONDS", 0.001)
+    uv.does("slow")
+    said: list[str] = []
+    still = "tiny: still installing, "
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len([one for one in said if one.endswith(": Downloading tiny (600.0 MiB)")]) == 2:
+            (uv.folder / "go").touch()
+
+    assert installing.make_all([TINY], say) == {"tiny": ""}
+    assert said[0].startswith("tiny: making its environment with uv, once, in ")
+    assert said[-1].startswith("tiny: ready after ")
+    assert len(said) >= 4 and all(line.startswith(still) for line in said[1:-1])
+    assert all(line.isprintable() for line in said)
+    log = (installing.environments_folder() / "tiny" / installing.LOG).read_text(encoding="utf-8")
+    assert "Resolved 3 packages in 1.2s\n" in log
+
+
+def test_each_of_several_says_what_it_is_doing_itself(uv: FakeUv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installing, "TOLD_SECONDS", 0.001)
+    uv.does("slow")
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if {one.partition(":")[0] for one in list(said) if "Downloading" in one} == {"a", "b"}:
+            (uv.folder / "go").touch()
+
+    assert installing.make_all([Pins("a", ""), Pins("b", "")], say) == {"a": "", "b": ""}
+    for name in "ab":
+        own = [line for line in said if line.startswith(f"{name}: ")]
+        assert own[-1].startswith(f"{name}: ready after "), "and nothing after that"
+
+
+def test_one_that_is_quick_says_nothing_in_between(uv: FakeUv) -> None:
+    assert [line.partition(" ")[2].split()[0] for line in made(TINY)[1]] == ["making", "ready"]
+
+
+def test_one_that_fails_is_not_told_of_any_longer(uv: FakeUv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installing, "TOLD_SECONDS", 0.001)
+    uv.does("fail")
+    reasons, said = made(TINY)
+    assert said[-1] == reasons["tiny"]
+
+
+def test_the_steps_of_an_installer_are_no_part_of_what_went_wrong(uv: FakeUv) -> None:
+    uv.does("slow and fail")
+    reason = made(TINY)[0]["tiny"]
+    assert reason.startswith(
+        "environment tiny could not be made: error: Failed to fetch tiny Caused by: no route to host (log: "
+    )
+    uv.does("killed")
+    assert ": step 47 step 48 step 49 (log: " in made(TINY)[0]["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "line"),
+    [
+        ("Resolved 12 packages in 34ms\n", "Resolved 12 packages in 34ms"),
+        ("\x1b[1m\x1b[32mok\x1b[0m\r\n", "ok"),
+        ("10 %\r20 %\r", "20 %"),
+        ("\x1b]0;title\x07a\x00b\u202ec", "]0;title a b c"),
+        ("\n", ""),
+        ("x" * 1000, "x" * installing.LONGEST_TOLD),
+    ],
+)
+def test_what_an_installer_prints_is_told_as_one_printable_line(printed: str, line: str) -> None:
+    assert installing.told(printed) == line
 
 
 def test_a_python_that_is_missing_is_fetched_and_that_is_said(uv: FakeUv) -> None:
