@@ -7,7 +7,7 @@ import platform
 from typing import Any
 
 from bench import ground
-from bench.turns import ADDRESS_VARIABLE, Turns, die_with_parent
+from bench.turns import ADDRESS_VARIABLE, UNTRIED, Turns, die_with_parent
 
 die_with_parent()
 if ADDRESS_VARIABLE not in os.environ:
@@ -18,6 +18,7 @@ import pytest  # noqa: E402  # after the thread variables, because plugins may i
 
 import backends  # noqa: E402
 from backends.interface import Unsupported  # noqa: E402
+from bench.canary import NotTried  # noqa: E402
 from bench.cases import Case  # noqa: E402
 from bench.equivalence import Mismatch  # noqa: E402
 from bench.subject import Missing  # noqa: E402
@@ -68,9 +69,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     error = call.excinfo.value
     if isinstance(error, (EOFError, OSError)) and turns.connection.closed:
         return
-    status = "unavailable" if isinstance(error, (Missing, Unsupported)) else "failed"
-    kind = "" if isinstance(error, (Missing, Unsupported)) else f"{type(error).__name__}: "
-    flag = "mismatch" if isinstance(error, Mismatch) else ""
+    nobodys_fault = isinstance(error, (Missing, Unsupported, NotTried))
+    status = "unavailable" if nobodys_fault else "failed"
+    kind = "" if nobodys_fault else f"{type(error).__name__}: "
+    flag = "mismatch" if isinstance(error, Mismatch) else UNTRIED if isinstance(error, NotTried) else ""
     lines = str(error).strip().splitlines() or [""]
     try:
         turns.failed(status, f"{kind}{lines[0]}"[:500], flag)

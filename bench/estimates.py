@@ -23,7 +23,8 @@ from bench.results import Round
 CONFIDENCE = 0.95
 # The calm level is the fastest fifth of the control's rounds; a sweep is calm up to 10 % above it.
 CALM_QUANTILE, CALM_BOUND = 0.2, 1.10
-# A pass with fewer calm sweeps is disturbed; so is one in which a case waited that share of its time for a CPU.
+# A pass with fewer calm sweeps is disturbed; a case that waited that share of its time for a CPU, or that a quota
+# stopped for as long, is noisy.
 FEWEST_CALM, MOST_WAITED, MOST_DRIFT = 0.3, 0.05, 0.10
 # The median of four rounds or fewer is a tenth off by itself: such a short run has no drift to speak of.
 FEWEST_IN_A_THIRD = 5
@@ -300,10 +301,22 @@ def drift(rounds: Sequence[Round]) -> float:
 def waited_share(rounds: Sequence[Round], threads: int) -> float:
     """The share of its rounds' time that a case was ready to run and others had its CPUs.
 
-    Threads of one process also wait for each other; that is no more than what its CPUs did not work for it.
+    Threads of one process also wait for each other; that is no more than what its CPUs did not work for it, and a
+    quota did not take.
     """
-    lost = sum(min(r.waited_seconds, max(0.0, threads * r.seconds - r.cpu_seconds)) for r in rounds)
+    lost = sum(min(r.waited_seconds, max(0.0, idle(r, threads) - r.throttled_seconds)) for r in rounds)
     return lost / (threads * sum(one.seconds for one in rounds))
+
+
+def throttled_share(rounds: Sequence[Round], threads: int) -> float:
+    """The share of its rounds' time for which a CPU quota stopped a case."""
+    lost = sum(min(one.throttled_seconds, idle(one, threads)) for one in rounds)
+    return lost / (threads * sum(one.seconds for one in rounds))
+
+
+def idle(one: Round, threads: int) -> float:
+    """The seconds of a round that a case's CPUs did not work for it."""
+    return max(0.0, threads * one.seconds - one.cpu_seconds)
 
 
 def by_pass(rounds: Sequence[Round]) -> dict[int, list[Round]]:

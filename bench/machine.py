@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from bench import ground
+from bench import ground, quota
 from bench.tree import is_checkout
 
 BUSY_PERCENT = 25
@@ -45,6 +45,7 @@ class Machine:
             **asdict(self),
             "cpus": ground.allowed_cpus(),
             "cpu_count": os.cpu_count(),
+            "cpu_quota": limit.cpus if (limit := quota.smallest()) else None,
             "memory_bytes": psutil.virtual_memory().total,
             "harness_python": platform.python_version(),
             "boot_time": psutil.boot_time(),
@@ -52,8 +53,9 @@ class Machine:
 
 
 def busy(seconds: float = 0.5) -> list[str]:
-    """A line for every reason to think that the machine is not idle now, with the number and the remedy."""
-    lines = []
+    """A line for every reason to think that this process does not have its CPUs for itself, with the number and the
+    remedy: a quota first."""
+    lines = [*filter(None, [quota.said_first(len(ground.allowed_cpus()))])]
     used = psutil.cpu_percent(interval=seconds)
     if used > BUSY_PERCENT:
         lines.append(

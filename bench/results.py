@@ -49,6 +49,7 @@ class Round:
     waited_seconds: float
     page_faults: int
     involuntary_switches: int
+    throttled_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -378,7 +379,8 @@ def read_rows(folder: Path, kind: type[Row]) -> list[Row]:
     except csv.Error as error:
         raise ResultsError(f"{path}: line {lines.line_num} is no CSV ({error})") from error
     columns = _columns(kind)
-    if header != columns:
+    later = dataclasses.fields(kind)[len(header) :]  # type: ignore[arg-type]
+    if any(field.default is dataclasses.MISSING for field in later) or header != columns[: len(header)]:
         odd = sorted(set(columns) ^ set(header)) or ["their order"]
         told = printable(", ".join(odd[:3]))[:LONGEST_TOLD]
         raise ResultsError(f"{path}: has other columns than this version writes ({told})")
@@ -387,8 +389,8 @@ def read_rows(folder: Path, kind: type[Row]) -> list[Row]:
     parsers = [_parser(hint) for hint in typing.get_type_hints(kind).values()]
     rows = []
     for number, cells in enumerate(body, start=2):
-        if len(cells) != len(columns):
-            raise ResultsError(f"{path}: line {number} has {len(cells)} cells, not {len(columns)}")
+        if len(cells) != len(header):
+            raise ResultsError(f"{path}: line {number} has {len(cells)} cells, not {len(header)}")
         values = []
         for column, parse, cell in zip(columns, parsers, cells):
             try:

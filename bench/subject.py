@@ -85,7 +85,7 @@ def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None, less
 
     `slowdown` adds exact extra time to every round: what a self-check looks for; `lesson` is a file with what
     the reference makes of this case's first steps, else it is worked out here. Raises Missing,
-    Unsupported, Mismatch, NotWaiting or Broken.
+    Unsupported, Mismatch, NotWaiting, NotTried or Broken.
     """
     if is_control(case):
         product = MatrixProduct(case.precision, ROUND_SECONDS["cpu"])
@@ -118,7 +118,7 @@ def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None, less
     step = warm_up(trainer, dataset, case.batch_size, call_steps, calls, seconds)
     steps = min(max(math.ceil(ROUND_SECONDS[case.device] / step), call_steps), fitting)
     one, chunk, double = (trainer.put(*dataset.batches(k, case.batch_size)) for k in (1, steps, 2 * steps))
-    record.update(asdict(canary.check(trainer, one, chunk, double)))
+    record.update(asdict(canary.check(trainer, one, chunk, double, case.device)))
 
     if case.feed == "stream":
         images, labels = dataset.batches(steps, case.batch_size)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench.canary import NotTried
 from bench.subject import Missing, prepare
 from bench.turns import Turns
 from bench.worker import Order
@@ -22,9 +23,9 @@ LONG_ROUND_SECONDS = 0.2
 def test_throughput(benchmark: Any, order: Order, turns: Turns | None) -> None:
     try:
         subject = prepare(order.case, order.dataset(), order.slowdown, order.lesson)
-    except Missing as missing:
+    except (Missing, NotTried) as reason:
         if turns is None:
-            pytest.skip(str(missing))
+            pytest.skip(str(reason))
         raise
     benchmark.group = f"{order.case.variant} batch {order.case.batch_size} {order.case.precision}"
     round_seconds = subject.seconds_per_step * subject.steps

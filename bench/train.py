@@ -25,7 +25,7 @@ import numpy as np
 
 from backends import Entry
 from backends.lenet import VARIANTS, parameters
-from bench import checkpoints, data, environments, ground, results, turns
+from bench import checkpoints, data, environments, ground, quota, results, turns
 from bench.agreement import Agreement, agreement, worst
 from bench.cases import Case, UsageError, impossible
 from bench.checkpoints import Checkpoint
@@ -366,10 +366,12 @@ def converse(
         threading.Thread(target=pass_on, args=(process.stdout, lines), daemon=True).start()
         try:
             while True:
+                throttled = quota.throttled_seconds()
                 try:
                     line = lines.get(timeout=patience)
                 except queue.Empty:
-                    return Ending("failed", printable(f"silent for {patience:.0f} s; {last_words(log)}"))
+                    silent = f"silent for {patience:.0f} s{quota.stopped_since(throttled, patience)}"
+                    return Ending("failed", printable(f"{silent}; {last_words(log)}"))
                 if not line:
                     code = process.wait()
                     return Ending("failed", printable(f"it ended with exit status {code}; {last_words(log)}"))

@@ -16,12 +16,13 @@ from collections.abc import Callable
 from multiprocessing.connection import Client, Connection
 from typing import Any
 
-from bench import ground
+from bench import ground, quota
 
 ADDRESS_VARIABLE = "LENET_BENCH_CONDUCTOR"
 TOKEN_VARIABLE = "LENET_BENCH_TOKEN"
 PROCESS_VARIABLE = "LENET_BENCH_PROCESS"
 PARENT_VARIABLE = "LENET_BENCH_PARENT"
+UNTRIED = "untried"  # the flag of a case that the machine kept from being tried
 
 
 def send(connection: Connection, message: dict[str, Any]) -> None:
@@ -93,11 +94,13 @@ Threads = dict[str, tuple[float, float]]
 
 class Counters:
     """What this process has used: CPU seconds of all threads, what each of them ran and waited for a CPU
-    (Linux), minor page faults, involuntary switches."""
+    (Linux), minor page faults, involuntary switches; and for how long CPU quotas have stopped its group."""
 
-    def __init__(self, cpu_seconds: float, threads: Threads, page_faults: int, switches: int) -> None:
+    def __init__(
+        self, cpu_seconds: float, threads: Threads, page_faults: int, switches: int, throttled_seconds: float = 0.0
+    ) -> None:
         self.clock, self.cpu_seconds, self.threads = time.perf_counter(), cpu_seconds, threads
-        self.page_faults, self.switches = page_faults, switches
+        self.page_faults, self.switches, self.throttled_seconds = page_faults, switches, throttled_seconds
 
     @classmethod
     def now(cls) -> Counters:
@@ -105,15 +108,20 @@ class Counters:
             import resource
         except ImportError:
             return cls(time.process_time(), {}, 0, 0)
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return cls(time.process_time(), run_and_waited(), usage.ru_minflt, usage.ru_nivcsw)
+        usage, throttled = resource.getrusage(resource.RUSAGE_SELF), quota.throttled_seconds()
+        return cls(time.process_time(), run_and_waited(), usage.ru_minflt, usage.ru_nivcsw, throttled)
 
     def since(self, before: Counters) -> dict[str, float | int]:
-        spent, beside = self.cpu_seconds - before.cpu_seconds, len(ground.allowed_cpus()) - 1
-        own = spent - beside * (self.clock - before.clock)
+        """What was used in between. `lost_seconds`: so much earlier it would have been done, had it had its CPUs."""
+        spent, wall, cpus = self.cpu_seconds - before.cpu_seconds, self.clock - before.clock, len(ground.allowed_cpus())
+        # The kernel adds up what all CPUs of the group stood still, whichever process they were to run.
+        throttled = min(self.throttled_seconds - before.throttled_seconds, max(0.0, cpus * wall - spent))
+        waited = waited_for_others(self.threads, before.threads, spent - (cpus - 1) * wall, throttled)
         return {
             "cpu_seconds": spent,
-            "waited_seconds": waited_for_others(self.threads, before.threads, own),
+            "waited_seconds": waited,
+            "throttled_seconds": throttled,
+            "lost_seconds": min(wall, (waited + throttled) / cpus),
             "page_faults": self.page_faults - before.page_faults,
             "involuntary_switches": self.switches - before.switches,
         }
@@ -135,17 +143,18 @@ def run_and_waited() -> Threads:
     return found
 
 
-def waited_for_others(now: Threads, before: Threads, own: float) -> float:
+def waited_for_others(now: Threads, before: Threads, own: float, throttled: float = 0.0) -> float:
     """Seconds that threads were ready to run and other processes had the CPU.
 
     A thread that waits while this process's other threads fill its CPUs, as Keras's `fit` makes them, is disturbed
     by nobody. `own` is for how long they did so at least: the CPU seconds of all, less what all CPUs but one can give.
+    While a quota stops all of them, for `throttled` seconds, nobody else is to blame either.
     """
     total = 0.0
     for thread, (run, waited) in now.items():
         run_before, waited_before = before.get(thread, (0.0, 0.0))
         by_own_threads = max(0.0, own - (run - run_before))
-        total += max(0.0, waited - waited_before - by_own_threads)
+        total += max(0.0, waited - waited_before - by_own_threads - throttled)
     return total
 
 

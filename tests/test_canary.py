@@ -6,11 +6,13 @@ The device is a queue of work with a clock of its own, so every figure is exact 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench import canary
+from bench import canary, quota
+from bench.quota import Quota
 
 SUBMIT, FORWARD, UPDATE, COPY = 0.01, 0.4, 0.6, 0.02
 
@@ -89,15 +91,24 @@ class SkipsWork(Waits):
 class Waited:
     """What the counters of a process say, as far as the canary asks them."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float, throttled: float) -> None:
+        self.seconds, self.throttled = seconds, throttled
 
     def since(self, before: Waited) -> dict[str, float]:
-        return {"waited_seconds": self.seconds - before.seconds}
+        waited, throttled = self.seconds - before.seconds, self.throttled - before.throttled
+        return {"waited_seconds": waited, "throttled_seconds": throttled, "lost_seconds": waited + throttled}
 
 
-def sings(trainer: Waits, waited: Callable[[], float] = lambda: 0.0) -> canary.Canary:
-    return canary.check(trainer, 1, 10, 20, trainer.device.clock, lambda: Waited(waited()))  # type: ignore[arg-type]
+def sings(
+    trainer: Waits,
+    waited: Callable[[], float] = lambda: 0.0,
+    throttled: Callable[[], float] = lambda: 0.0,
+    device: str = "cpu",
+) -> canary.Canary:
+    def counters() -> Waited:
+        return Waited(waited(), throttled())
+
+    return canary.check(trainer, 1, 10, 20, device, trainer.device.clock, counters)  # type: ignore[arg-type]
 
 
 def test_a_trainer_that_waits_keeps_the_canary_alive() -> None:
@@ -164,8 +175,129 @@ def test_what_others_did_is_held_against_nobody() -> None:
         sings(Disturbed())  # the same, where nobody has seen that others had the CPU
 
 
-@pytest.mark.parametrize("broken", [NeverWaits, WaitsForTheLossOnly, TimesTheQueue, SkipsWork])
+BROKEN = [NeverWaits, WaitsForTheLossOnly, TimesTheQueue, SkipsWork]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 def test_a_trainer_that_does_not_wait_is_refused_on_a_busy_machine_too(broken: Callable[[], Waits]) -> None:
+    """Others have the CPU for a while, and then for a while nobody has."""
     trainer = broken()
     with pytest.raises(canary.NotWaiting):
+        sings(trainer, lambda: 0.5 * (trainer.device.now // 100 * 50 + min(50, trainer.device.now % 100)))
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_trainer_that_does_not_wait_never_passes_where_the_machine_is_busy_all_the_time(
+    broken: Callable[[], Waits],
+) -> None:
+    trainer = broken()
+    with pytest.raises(canary.NotTried, match="others had its CPU in 24 of 24 attempts; run again when"):
         sings(trainer, lambda: 0.5 * trainer.device.now)
+
+
+class Throttled(Device):
+    """A machine whose quota stops all of it for 70 of 100 ms: so much work in each period, and then nothing.
+
+    `scale` is how long a period is, in the seconds of this file's made-up steps; `phase` is where it begins.
+    """
+
+    def __init__(self, scale: float, phase: float) -> None:
+        super().__init__()
+        self.scale, self.worked, self.throttled = scale, phase * scale, 0.0
+
+    def stand(self, before: float) -> None:
+        """Everything that was done since then takes as many stops as it used up quotas."""
+        self.worked += self.now - before
+        while self.worked > 0.3 * self.scale:
+            self.worked -= 0.3 * self.scale
+            self.now += 0.7 * self.scale
+            self.free += 0.7 * self.scale
+            self.throttled += 0.7 * self.scale
+
+    def submit(self, seconds: float) -> float:
+        before = self.now
+        end = super().submit(seconds)
+        self.stand(before)
+        return end
+
+    def sleep_until(self, moment: float) -> None:
+        before = self.now
+        super().sleep_until(moment)
+        self.stand(before)
+
+
+SCALES = [(scale, phase / 8) for scale in (2.0, 10.0, 33.0, 100.0, 1000.0) for phase in range(8)]
+
+
+def under_a_quota(trainer: Waits, scale: float, phase: float) -> canary.Canary:
+    device = trainer.device = Throttled(scale, phase)
+    return sings(trainer, throttled=lambda: device.throttled)
+
+
+@pytest.mark.parametrize(("scale", "phase"), SCALES)
+def test_a_trainer_that_waits_is_no_other_under_a_quota(scale: float, phase: float) -> None:
+    assert under_a_quota(Waits(), scale, phase).twice == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize(("scale", "phase"), SCALES)
+def test_a_trainer_that_does_not_wait_never_passes_under_a_quota(
+    broken: Callable[[], Waits], scale: float, phase: float
+) -> None:
+    with pytest.raises((canary.NotWaiting, canary.NotTried)):
+        under_a_quota(broken(), scale, phase)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_trainer_that_does_not_wait_is_refused_as_such_where_a_few_samples_fit_between_two_stops(
+    broken: Callable[[], Waits],
+) -> None:
+    with pytest.raises(canary.NotWaiting):
+        under_a_quota(broken(), 1000.0, 0.0)
+
+
+class Stopped(Waits):
+    """Of the four times that it waits in an attempt, the third, a single chunk, takes six times as long, of which the
+    kernel counts a part only."""
+
+    throttled, calls = 0.0, 0
+
+    def wait(self, pending: float) -> np.ndarray:
+        losses = super().wait(pending)
+        self.calls += 1
+        if self.calls % 4 == 3:
+            self.device.now += 50.0
+            self.throttled += 5.0
+        return losses
+
+
+def test_where_a_quota_stops_every_attempt_that_is_said_and_nobody_is_accused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit = Quota(0.3, "cpu.max", "/docker/abc", Path("cpu.stat"))
+    monkeypatch.setattr(quota, "smallest", lambda: limit)
+    trainer = Stopped()
+    with pytest.raises(canary.NotTried) as told:
+        sings(trainer, throttled=lambda: trainer.throttled)
+    assert str(told.value) == (
+        "could not be tried here: the CPU quota of 0.3 (cpu.max) stopped it in 24 of 24 attempts; "
+        "run with a quota of at least 1 CPU per thread"
+    )
+
+
+def test_what_is_held_against_a_trainer_was_seen_in_attempts_that_nobody_disturbed() -> None:
+    """It skips work, on a GPU that goes on while a quota stops its host: a single chunk less that stop looks short."""
+
+    class AtTimes(SkipsWork):
+        throttled, calls = 0.0, 0
+
+        def wait(self, pending: float) -> np.ndarray:
+            self.calls += 1
+            if self.calls % 40 < 20:
+                self.device.now += 0.4 * (self.calls % 2)
+                self.throttled += 0.4 * (self.calls % 2)
+            return super().wait(pending)
+
+    trainer = AtTimes()
+    with pytest.raises(canary.NotWaiting, match=r"twice the steps took 1\.00 times the time"):
+        sings(trainer, throttled=lambda: trainer.throttled, device="cuda")

@@ -18,6 +18,7 @@ from bench.estimates import (
     log_interval,
     ratio,
     step_seconds,
+    throttled_share,
     verdict,
     waited_share,
 )
@@ -137,6 +138,16 @@ def test_threads_that_wait_for_each_other_are_not_disturbed() -> None:
     """A process whose CPU worked for it all the time lost nothing to others, whatever its threads waited."""
     assert waited_share([replace(ONE, waited_seconds=0.009, cpu_seconds=0.02)], 1) == 0
     assert waited_share([replace(ONE, waited_seconds=0.03, cpu_seconds=0.03)], 2) == pytest.approx(0.25)
+
+
+def test_what_a_quota_stopped_is_no_waiting_for_others() -> None:
+    stopped = replace(ONE, cpu_seconds=0.008, waited_seconds=0.002, throttled_seconds=0.01)
+    assert throttled_share([stopped], 1) == pytest.approx(0.5)
+    assert waited_share([stopped], 1) == pytest.approx(0.1)
+    assert waited_share([replace(stopped, waited_seconds=0.012)], 1) == pytest.approx(0.1), "no more than is left"
+    assert throttled_share([replace(stopped, throttled_seconds=0.5)], 1) == pytest.approx(0.6), "nor here"
+    assert throttled_share([replace(stopped, throttled_seconds=0.02)], 2) == pytest.approx(0.5)
+    assert throttled_share([ONE], 1) == 0
 
 
 def batch_rounds(overheads: list[float], each: float, sizes: tuple[int, ...]) -> dict[int, list[Round]]:

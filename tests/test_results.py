@@ -44,6 +44,13 @@ def test_an_empty_cell_is_none_and_not_zero(tmp_path: Path) -> None:
     assert read_rows(tmp_path, Process) == [row]
 
 
+def test_rounds_of_a_version_that_counted_less_are_read(tmp_path: Path) -> None:
+    path = write_rows(tmp_path, Round, [ROUND])
+    path.write_text("\n".join(line.rpartition(",")[0] for line in path.read_text().splitlines()) + "\n")
+    assert "throttled_seconds" not in path.read_text()
+    assert read_rows(tmp_path, Round) == [ROUND]
+
+
 def test_throughput_begins_with_the_columns_of_the_design() -> None:
     names = [field.name for field in dataclasses.fields(Throughput)]
     assert names[:4] == ["run_id", "utc", "host", "cpu"]
