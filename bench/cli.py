@@ -269,6 +269,7 @@ def selfcheck(
     code = 0
     with only_run_here(), runs.datasets(cases, data, data_dir, DownloadBar) as folders, working() as progress:
         interpreters = environments.ready(cases, registry, interpreters, with_pins, say)
+        warn_if_busy()
         for case in cases:
             here = environments.find(registry[case.backend], case.device, interpreters)
             found, reason = (

@@ -216,12 +216,12 @@ def bars() -> Iterator[trainings.Tell]:
         told = f"loss {state.get('loss', 0):.4f}"
         if state["accuracy"] is not None:
             told += f", accuracy {state['accuracy']:.2%}"
+        name = f"{course.case.backend} {course.case.mode} {course.case.variant}, seed {course.seed}"
         if course.id not in tasks:
-            name = f"{course.case.backend} {course.case.mode} {course.case.variant}, seed {course.seed}"
             tasks[course.id] = progress.add_task(name, total=message.get("steps"), told="")
         progress.update(tasks[course.id], completed=state.get("done", 0), total=state.get("steps"), told=told)
         if message["says"] == "tried" and not output.is_terminal:
-            say(f"{course.id}: step {state.get('done', 0)}, {told}")
+            say(f"{name}: step {state.get('done', 0)} of {state.get('steps', 0)}, {told}")
 
     with progress:
         yield tell

@@ -35,10 +35,11 @@ from typing import Any, NamedTuple
 import psutil
 
 from backends import lenet
-from bench import ground, turns
+from bench import ground, quota, turns
 from bench.cases import Case
 from bench.control import controls_for, is_control
 from bench.lesson import write_lesson
+from bench.progress import names_of
 from bench.results import Round, printable
 from bench.subject import Slowdown, first_lesson
 from bench.tree import lay_out
@@ -103,7 +104,7 @@ class Worker:
     def __init__(self, case: Case, running: Running, cpus: list[int]) -> None:
         self.case, self.running, self.cpus = case, running, cpus
         self.process, self.log = running.process, running.log
-        self.started = time.monotonic()
+        self.started, self.throttled = time.monotonic(), quota.throttled_seconds()
         self.connection: Connection | None = None
         self.start_seconds = self.round_seconds = 0.0
         self.turns: list[dict[str, Any]] = []
@@ -119,9 +120,11 @@ class Worker:
 
     def hear(self, expected: str, seconds: float) -> dict[str, Any]:
         """The worker's next message, which should be of that kind. An empty one where the worker has an outcome now."""
+        throttled = quota.throttled_seconds()
         try:
             if self.connection is None or not self.connection.poll(seconds):
-                self.end("failed", f"no answer within {seconds:.0f} s; {last_words(self.log)}")
+                stopped = quota.stopped_since(throttled, seconds)
+                self.end("failed", f"no answer within {seconds:.0f} s{stopped}; {last_words(self.log)}")
                 return {}
             message = turns.receive(self.connection)
             said = message["says"]
@@ -158,11 +161,6 @@ def last_words(log: Path) -> str:
     """The last line that a worker printed, which is what a person would look at first."""
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     return f"its last words: {lines[-1][-LONGEST_LAST_WORDS:]}" if lines else "it printed nothing"
-
-
-def told_in(progress: Callable[[str], None], where: str) -> Callable[[str], None]:
-    """`progress` with the place in front of every line."""
-    return lambda text: progress(f"{where}, {text}")
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -247,6 +245,7 @@ class Conductor:
     sources: Mapping[Case, Path] = field(default_factory=dict)
     order: int = 0
     first_sweep: int = 0
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def run_pass(self, cases: Sequence[Case], number: int) -> list[Outcome]:
         """One outcome per case and one per control, whatever happens to their processes.
@@ -254,7 +253,7 @@ class Conductor:
         Where all processes together would not fit into memory, they run in groups, each with its controls.
         """
         outcomes: list[Outcome] = []
-        self.first_sweep = 0
+        self.first_sweep, self.names = 0, names_of([*cases, *controls_for(cases)])
         queues = self._queues(self.random.sample(list(cases), len(cases)))
         for group in groups(list(queues), self.plan.process_bytes):
             outcomes += self._run_group({case: queues[case] for case in group}, number)
@@ -306,7 +305,7 @@ class Conductor:
         while waiting or starting:
             while waiting and (cpus := free_cpus(waiting[0].threads, starting)):
                 case, started = waiting.pop(0), started + 1
-                self.progress(f"{started} of {len(cases)}: proving and warming up {case.id}")
+                self.progress(f"starting {started} of {len(cases)}: {self.names[case.id]}")
                 starting.append(Worker(case, place.living(case) or self._spawn(case, place), cpus))
                 place.workers.append(starting[-1])
             place.welcome(starting)
@@ -321,9 +320,9 @@ class Conductor:
                 elif worker.connection is None and worker.process.poll() is not None:
                     worker.end("failed", f"{worker.how_it_ended()}; {last_words(worker.log)}")
                 elif time.monotonic() - worker.started > self.plan.deadline_seconds:
-                    worker.end(
-                        "failed", f"not ready within {self.plan.deadline_seconds:.0f} s; {last_words(worker.log)}"
-                    )
+                    stopped = quota.stopped_since(worker.throttled, self.plan.deadline_seconds)
+                    limit = f"{self.plan.deadline_seconds:.0f} s{stopped}"
+                    worker.end("failed", f"not ready within {limit}; {last_words(worker.log)}")
             starting = [worker for worker in starting if worker.outcome is None and not worker.round_seconds]
 
     def _spawn(self, case: Case, place: Place) -> Running:
@@ -393,7 +392,7 @@ class Conductor:
             worker.say({"rounds": rounds[worker.case], "cpus": shared_cpus(worker.case.threads)})
         sweeps = max(rounds.values(), default=0)
         for sweep in range(sweeps):
-            self.progress(f"sweep {sweep + 1} of {sweeps}")
+            self.progress(f"turn {sweep + 1} of {sweeps}")
             due = [w for w in workers if w.outcome is None and is_due(sweep, rounds[w.case], sweeps)]
             for worker in self.random.sample(due, len(due)):
                 worker.say({"says": "go", "warm": self.random.choice(WARM_ROUNDS)})
@@ -438,6 +437,7 @@ class Conductor:
                 waited_seconds=turn["waited_seconds"],
                 page_faults=turn["page_faults"],
                 involuntary_switches=turn["involuntary_switches"],
+                throttled_seconds=turn.get("throttled_seconds", 0.0),  # a base may be of a version that counts none
             )
             for index, (turn, duration) in enumerate(zip(worker.turns, seconds))
         ]

@@ -6,6 +6,7 @@ is suspected then is measured again with fresh pairs, and is red only if it is s
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import subprocess
@@ -22,10 +23,11 @@ from typing import Any
 from backends import Entry
 from bench import environments, ground, installing, pins, results, revision
 from bench.cases import Case, Selection, UsageError, impossible
-from bench.conductor import Conductor, Outcome, Plan, told_in
+from bench.conductor import Conductor, Outcome, Plan
 from bench.control import control_of, controls_for, is_control
 from bench.estimates import Look, calm_sweeps, look_at_pairs, step_seconds
 from bench.machine import Machine
+from bench.progress import Limits, names_of, pass_of, told_in
 from bench.results import Process, Round, Verdict
 from bench.run import process_row
 from bench.tree import SOURCE_ROOT, is_checkout
@@ -181,7 +183,8 @@ def carry_out(gate: Gate, folders: Mapping[str, Path], progress: Callable[[str],
     measure(gate, conductor, cases, 0, progress)
     suspects = [case for case, look in gate.looks[0].items() if look.suspect and case not in gate.settled]
     if suspects:
-        progress(f"measured again with fresh processes: {', '.join(case.id for case in suspects)}")
+        names = names_of(gate.terms.cases)
+        progress(f"measured again with fresh processes: {', '.join(names[case.id] for case in suspects)}")
         measure(gate, conductor, suspects, 1, progress)
     return [gate.verdict(case) for case in (*gate.terms.cases, *gate.gone)]
 
@@ -191,14 +194,18 @@ def measure(
 ) -> None:
     """Passes of the first look (0) or the second (1); a case that is resolved takes part no longer."""
     began, per_case = time.monotonic(), 0.0
-    fewest = gate.terms.passes or FEWEST_PASSES
+    fewest, most = gate.terms.passes or FEWEST_PASSES, gate.terms.passes or MOST_PASSES
     live, done = list(cases), 0
     while live:
         done += 1
         pass_number = 1 + max((one.pass_number for one in gate.processes), default=0)
         gate.passes[number].add(pass_number)
-        conductor.progress = told_in(progress, f"{'first' if number == 0 else 'second'} look, pass {done}")
         pass_began = time.monotonic()
+        where = f"{'first' if number == 0 else 'second'} look: {pass_of(done, fewest, most)}"
+        limits = Limits(fewest, most, gate.terms.max_minutes)
+        left = functools.partial(limits.left, done - 1, began, pass_began, per_case * len(live))
+        conductor.progress = told_in(progress, where, left)
+        conductor.progress("")
         both = [replace(case, copy=copy) for case in live for copy in (BASE, HEAD)]
         for outcome in conductor.run_pass(both, pass_number):
             gate.add(replace(outcome.case, copy=""), outcome, pass_number)
@@ -209,7 +216,7 @@ def measure(
             look = gate.look(case, number)
             if look is not None:
                 gate.looks[number][case] = look
-        if done >= (gate.terms.passes or MOST_PASSES):
+        if done >= most:
             return
         if done >= fewest:
             live = [case for case in live if not resolved(gate.looks[number].get(case))]

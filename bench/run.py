@@ -7,6 +7,7 @@ made from them.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import random
@@ -23,11 +24,11 @@ import numpy as np
 
 from backends import Entry
 from backends.lenet import VARIANTS, step_multiply_adds
-from bench import data, environments, results
+from bench import data, environments, quota, results
 from bench.benchmark_json import FILE as BENCHMARK_FILE
 from bench.benchmark_json import benchmark_json
 from bench.cases import Case, impossible
-from bench.conductor import LEFT_OUT, Conductor, Outcome, Plan, shared_cpus, told_in
+from bench.conductor import LEFT_OUT, Conductor, Outcome, Plan, shared_cpus
 from bench.control import FLOPS, control_of
 from bench.estimates import (
     CALM_BOUND,
@@ -42,14 +43,17 @@ from bench.estimates import (
     line_through,
     ratio,
     step_seconds,
+    throttled_share,
     usable_rounds,
     verdict,
     waited_share,
 )
 from bench.machine import Machine
+from bench.progress import Limits, names_of, pass_of, told_in
 from bench.results import Comparison, Equivalence, Overhead, Process, Round, Shape, Throughput
 from bench.shapes import shape_rows
 from bench.tree import SOURCE_ROOT
+from bench.turns import UNTRIED
 from bench.verify import equivalence_rows
 
 FEWEST_PASSES = 3
@@ -185,6 +189,8 @@ class Run:
     def noise(self, case: Case, rounds: Sequence[Round]) -> str:
         """Why a case's figures support no verdict; empty where they do."""
         disturbed, passes = self.disturbed_passes(), {one.pass_number for one in rounds}
+        if (stopped := throttled_share(rounds, case.threads)) > MOST_WAITED:
+            return quota.stopped_it(stopped)
         if disturbed & passes:
             return (
                 f"the machine was disturbed in {len(disturbed & passes)} of {len(passes)} passes: the control ran "
@@ -214,10 +220,10 @@ class Run:
         share = peak_share(case, step, gflops)
         status, reason = ("noisy", noise) if last.status == "ok" and noise else (last.status, last.reason)
         if share is not None and share > 1:
-            status = "failed"
-            reason = (
-                f"it would train at {share:.1f} times the matrix-product peak measured beside it: not all was computed"
-            )
+            held_up = control_held_up(beside, case.threads, share)
+            status = "noisy" if held_up else "failed"
+            reason = f"it would train at {share:.1f} times the matrix-product peak measured beside it"
+            reason += f", but {held_up}" if held_up else ": not all was computed"
         return Throughput(
             run_id=self.folder.name,
             utc=self.utc,
@@ -325,6 +331,20 @@ class Run:
             )
         return rows
 
+    def disturbance(self, number: int) -> str:
+        """What is known of why the machine was seldom calm in a pass."""
+        case = control_of(self.request.cases[0])
+        own = [one for one in self.control_rounds(case) if one.pass_number == number]
+        if (stopped := throttled_share(own, case.threads)) > MOST_WAITED:
+            return f"the {quota.named(quota.smallest())} stopped the control for {stopped:.0%} of the time"
+        return "the machine was seldom calm"
+
+    def time_left(self, began: float, pass_began: float, longest: float) -> str:
+        """How long it will take, by the longest pass so far; at first, nothing."""
+        fewest = min(self.request.fewest_passes, self.request.passes or FEWEST_PASSES)
+        limits = Limits(fewest, self.request.passes, self.request.max_minutes)
+        return limits.left(len(self.passes()), began, pass_began, longest)
+
     def throughput_status(self, case: Case) -> str:
         statuses = [process.status for process in self.processes if process.case == case.id]
         return next((status for status in statuses if status != "ok"), "ok" if statuses else "")
@@ -358,6 +378,17 @@ def peak_share(case: Case, step: Interval | None, gflops: float | None) -> float
     if step is None or gflops is None or case.device != "cpu" or control_of(case).precision != case.precision:
         return None
     return 2 * step_multiply_adds(VARIANTS[case.variant]) * case.batch_size / step.value / (gflops * 1e9)
+
+
+def control_held_up(control: Sequence[Round], threads: int, share: float) -> str:
+    """What kept a control so far below its peak that a case reached that share of it; empty where nothing did."""
+    stopped, waited = throttled_share(control, threads), waited_share(control, threads)
+    if share * (1 - stopped - waited) > 1:
+        return ""
+    if stopped > waited:
+        limit = quota.named(quota.smallest())
+        return f"the {limit} stopped that for {stopped:.0%} of the time; {quota.WAY_OUT}"
+    return f"others had the CPU of that for {waited:.0%} of the time; run again when the machine is quiet"
 
 
 def start(request: Request, results_folder: Path, registry: Mapping[str, Entry]) -> Run:
@@ -406,19 +437,25 @@ def carry_out(run: Run, folders: Mapping[str, Path], progress: Callable[[str], N
     draw = random.Random(f"{request.seed} {first}")
     conductor = Conductor(interpreters, request.data, folders, request.plan, draw)
     longest = 0.0
+    names = names_of(request.cases)
     for number in itertools.count(first):
         if not run.live or run.finished(time.monotonic() - began, longest):
             break
         pass_began = time.monotonic()
-        conductor.progress = told_in(progress, f"pass {number}")
+        left = functools.partial(run.time_left, began, pass_began, longest)
+        pass_now = pass_of(number, request.passes or FEWEST_PASSES, request.passes)
+        conductor.progress = told_in(progress, pass_now, left)
+        conductor.progress("")
         for outcome in conductor.run_pass(run.live, number):
-            if outcome.flag != LEFT_OUT or not run.measured(outcome.case):
+            if outcome.flag not in (LEFT_OUT, UNTRIED) or not run.measured(outcome.case):
                 run.add(outcome, number)
+            elif outcome.flag == UNTRIED:
+                progress(f"{names[outcome.case.id]} keeps the passes that it has: {outcome.reason}")
             if outcome.status != "ok" and outcome.case in run.live:
                 run.live.remove(outcome.case)
         run.write()
         if number in run.disturbed_passes():
-            progress(f"pass {number} was disturbed: the machine was seldom calm; it is measured again")
+            progress(f"pass {number} was disturbed: {run.disturbance(number)}; it is measured again")
         longest = max(longest, time.monotonic() - pass_began)
     return run.write()
 

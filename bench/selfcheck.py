@@ -7,17 +7,20 @@ says what a gate here could catch.
 
 from __future__ import annotations
 
+import functools
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 from bench.cases import Case
-from bench.conductor import Conductor, Plan, told_in
+from bench.conductor import Conductor, Plan
 from bench.control import control_of
 from bench.estimates import calm_sweeps, log_interval, pair_sd, ratios_by_pass, smallest_caught, verdict
 from bench.machine import Machine
+from bench.progress import Limits, names_of, pass_of, told_in
 from bench.results import Round, SelfCheck
 from bench.subject import Slowdown
 from bench.tree import SOURCE_ROOT
@@ -62,12 +65,18 @@ def check(
         plain=[one for one in copies if one.copy == PLAIN],
     )
     rounds: dict[str, list[Round]] = {}
+    began, longest = time.monotonic(), 0.0
     for number in range(1, passes + 1):
-        conductor.progress = told_in(progress, f"{case.backend}, pass {number} of {passes}")
+        pass_began = time.monotonic()
+        left = functools.partial(Limits(passes, passes).left, number - 1, began, pass_began, longest)
+        where = f"{names_of([case])[case.id]}: {pass_of(number, passes, passes)}"
+        conductor.progress = told_in(progress, where, left)
+        conductor.progress("")
         for outcome in conductor.run_pass(everyone, number):
             if outcome.status != "ok":
                 return [], f"{outcome.status}: {outcome.reason}"
             rounds.setdefault(outcome.case.id, []).extend(outcome.rounds)
+        longest = max(longest, time.monotonic() - pass_began)
     calm = calm_sweeps(rounds[control_of(case).id])
     machine = Machine.here(SOURCE_ROOT)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")

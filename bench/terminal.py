@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from bench import machine
 from bench.cases import UsageError
@@ -59,7 +60,7 @@ def page_of(folder: Path) -> str:
 
 
 def warn_if_busy() -> None:
-    """A line for every reason to expect wide intervals."""
+    """A line for every reason to expect wide intervals, a CPU quota first."""
     for line in machine.busy():
         say(line, "yellow")
 
@@ -78,12 +79,23 @@ def only_run_here() -> Iterator[None]:
 
 @contextmanager
 def working() -> Iterator[Callable[[str], None]]:
-    """A line of progress that keeps changing on a terminal; elsewhere, lines, but not one for every sweep."""
+    """A line of progress that keeps changing on a terminal; elsewhere, a line where something new begins.
+
+    What stands before the first comma of a line says where one is: `pass 2 of at least 3, turn 5 of 80`.
+    """
     if output.is_terminal:
         with output.status("starting") as status:
-            yield lambda text: status.update(text)
+            yield lambda text: status.update(Text(text))
     else:
-        yield lambda text: None if "sweep" in text else say(text)
+        where = ""
+
+        def tell(text: str) -> None:
+            nonlocal where
+            if text.partition(",")[0] != where:
+                say(text)
+            where = text.partition(",")[0]
+
+        yield tell
 
 
 class DownloadBar:
