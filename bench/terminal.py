@@ -71,6 +71,8 @@ def only_run_here() -> Iterator[None]:
     other = machine.claim()
     if other:
         raise UsageError(f"another run, process {other}, is measuring on this machine; wait until it has ended")
+    if not machine.claimed():
+        say(f"{machine.lock_file()} is not this run's to write: other runs on this machine cannot be seen", "yellow")
     try:
         yield
     finally:
