@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from bench.results import (
     Verdict,
     case_of,
     printable,
+    read_json,
     read_rows,
 )
 from bench.run import REQUEST_FILE
@@ -117,10 +117,8 @@ def missing(path: Path, tables: Mapping[type[Any], Sequence[Any]]) -> list[type[
 def read_machine(path: Path) -> tuple[dict[str, Any], str]:
     """What machine.json says, or why it says nothing."""
     try:
-        if path.exists() and not path.is_file():
-            return {}, f"{path}: is no file"
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found = read_json(path)
+    except (OSError, ValueError) as error:
         return {}, f"{path}: cannot be read ({getattr(error, 'strerror', None) or printable(str(error))})"
     if not isinstance(found, dict):
         return {}, f"{path}: does not describe a machine"
@@ -130,9 +128,8 @@ def read_machine(path: Path) -> tuple[dict[str, Any], str]:
 def unmeasured(path: Path, tables: Mapping[type[Any], Sequence[Any]]) -> list[str]:
     """A line where the request names cases that have no row."""
     try:
-        request = json.loads((path / REQUEST_FILE).read_text(encoding="utf-8"))["request"]
-        asked = len(request["cases"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        asked = len(read_json(path / REQUEST_FILE)["request"]["cases"])
+    except (OSError, ValueError, KeyError, TypeError):
         return []  # kept runs come without it
     rows = tables.get(Throughput, ())
     if Throughput in tables and len(rows) < asked:

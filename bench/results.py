@@ -1,12 +1,15 @@
 """The run folder: what stands in which CSV, and the only code that reads or writes one.
 
 The header of each file is the fields of one dataclass, which reader and writer share; a file with
-another header is refused by name. A file appears whole or not at all. Raw files hold seconds and
-counts, never rates.
+another header is refused by name, but for one that lacks the last columns where those have defaults: it is older.
+A file appears whole or not at all. Raw files hold seconds and counts, never rates.
+
+A spreadsheet takes text that begins with `=` or the like for a formula, so such text has an apostrophe before it.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import dataclasses
 import io
@@ -27,6 +30,9 @@ from bench.cases import Case, UsageError
 Row = TypeVar("Row")
 # Characters of a broken file that a message quotes.
 LONGEST_TOLD = 80
+# What a spreadsheet computes; and what is written so that it does not, as many apostrophes as it had and one.
+FORMULA = re.compile(r"'*[=+\-@\t\n]")
+ESCAPED = re.compile(r"'+[=+\-@\t\n]")
 
 
 class ResultsError(UsageError):
@@ -358,7 +364,7 @@ def write_rows(folder: Path, kind: type[Row], rows: Iterable[Row]) -> Path:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_columns(kind))
     for row in rows:
-        writer.writerow("" if value is None else value for value in dataclasses.astuple(row))  # type: ignore[call-overload]
+        writer.writerow(map(cell_of, dataclasses.astuple(row)))  # type: ignore[call-overload]
     path = folder / FILES[kind]
     write_text(path, text.getvalue())
     return path
@@ -367,23 +373,15 @@ def write_rows(folder: Path, kind: type[Row], rows: Iterable[Row]) -> Path:
 def read_rows(folder: Path, kind: type[Row]) -> list[Row]:
     """Every row of that kind's file in the folder. Raises ResultsError naming the file and the line."""
     path = folder / FILES[kind]
-    if path.exists() and not path.is_file():
-        raise ResultsError(f"{path}: is no file")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ResultsError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    text = _text_of(path)
     lines = csv.reader(io.StringIO(text))
     try:
         header, *body = list(lines) or [[]]
     except csv.Error as error:
         raise ResultsError(f"{path}: line {lines.line_num} is no CSV ({error})") from error
     columns = _columns(kind)
-    later = dataclasses.fields(kind)[len(header) :]  # type: ignore[arg-type]
-    if any(field.default is dataclasses.MISSING for field in later) or header != columns[: len(header)]:
-        odd = sorted(set(columns) ^ set(header)) or ["their order"]
-        told = printable(", ".join(odd[:3]))[:LONGEST_TOLD]
-        raise ResultsError(f"{path}: has other columns than this version writes ({told})")
+    if header != columns[: len(header)] or not set(columns[len(header) :]) <= _optional(kind):
+        raise ResultsError(f"{path}: has other columns than this version writes ({_odd(header, columns)})")
     if not text.endswith("\n"):
         raise ResultsError(f"{path}: ends in the middle of line {text.count(chr(10)) + 1}; the file is truncated")
     parsers = [_parser(hint) for hint in typing.get_type_hints(kind).values()]
@@ -406,6 +404,19 @@ def read_rows_if_any(folder: Path, kind: type[Row]) -> list[Row]:
     return read_rows(folder, kind) if (folder / FILES[kind]).exists() else []
 
 
+def cell_of(value: Any) -> Any:
+    """A value as a CSV has it: nothing for None, and text that would be a formula behind an apostrophe."""
+    if not isinstance(value, str):
+        return "" if value is None else value
+    text = value.replace("\r", "\n")  # which csv quotes; a reader makes a space of either
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def text_of_cell(cell: str) -> str:
+    """The inverse of `cell_of` for text, on one line."""
+    return printable(cell[1:] if ESCAPED.match(cell) else cell)
+
+
 def printable(text: str) -> str:
     """What another process or file said, on one line and without what terminals and files cannot hold."""
     return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in text)
@@ -415,8 +426,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file says, whatever mark an editor put before it. Raises OSError or ValueError."""
+    if path.exists() and not path.is_file():
+        raise OSError("is no file")
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
 def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -425,10 +446,10 @@ def write_bytes(path: Path, content: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with open(handle, "wb") as file:
+                os.chmod(file.fileno() if os.chmod in os.supports_fd else temporary, 0o644)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -469,6 +490,34 @@ def _columns(kind: type[Any]) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)]
 
 
+def _optional(kind: type[Any]) -> set[str]:
+    """The columns that a file of an older version may lack."""
+    return {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
+
+
+def _odd(header: list[str], columns: list[str]) -> str:
+    """What is wrong with a header, as short as a message has room for."""
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            return f"it is separated by {name}: save it with commas"
+    odd = sorted(set(columns) ^ set(header)) or ["their order"]
+    return printable(", ".join(odd[:3]))[:LONGEST_TOLD]
+
+
+def _text_of(path: Path) -> str:
+    """A CSV's text, without the mark that some programs put before it. Raises ResultsError."""
+    if path.exists() and not path.is_file():
+        raise ResultsError(f"{path}: is no file")
+    try:
+        content = path.read_bytes()
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]:
+            raise ResultsError(f"{path}: cannot be read (it looks like UTF-16: save it as CSV in UTF-8)")
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultsError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _parser(hint: Any) -> typing.Callable[[str], Any]:
     if isinstance(hint, types.UnionType):
         parse = _parser(next(part for part in hint.__args__ if part is not type(None)))
@@ -476,7 +525,7 @@ def _parser(hint: Any) -> typing.Callable[[str], Any]:
     if hint is float:
         return _finite
     if hint is str:
-        return printable
+        return text_of_cell
     return typing.cast(typing.Callable[[str], Any], hint)
 
 

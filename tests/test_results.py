@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench import folder as folders
+from bench import results, run, train
 from bench.results import (
     FILES,
     Process,
@@ -18,6 +23,7 @@ from bench.results import (
     make_folder,
     make_writable,
     printable,
+    read_json,
     read_rows,
     write_rows,
     write_text,
@@ -128,3 +134,152 @@ def test_every_column_is_described_in_its_order() -> None:
 
 def test_words_of_others_are_one_printable_line() -> None:
     assert printable("cannot open b\udcff\x1b[31m\nnow é 図") == "cannot open b??[31m now é 図"
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda text: codecs.BOM_UTF8 + text.encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: codecs.BOM_UTF8 + text.replace("\n", "\r\n").encode(),
+        lambda text: "".join(
+            ",".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in row) + "\r\n"
+            for row in csv.reader(text.splitlines())
+        ).encode(),
+    ],
+    ids=["a byte-order mark", "lines of Windows", "both", "every cell quoted"],
+)
+def test_what_a_spreadsheet_has_saved_is_read(tmp_path: Path, save: Any) -> None:
+    row = dataclasses.replace(example(Process), reason="a, b", import_s=None)
+    path = write_rows(tmp_path, Process, [row, row])
+    path.write_bytes(save(path.read_text()))
+    assert read_rows(tmp_path, Process) == [row, row]
+
+
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [
+        (lambda text: text.encode("utf-16"), "looks like UTF-16: save it as CSV in UTF-8"),
+        (lambda text: text.encode("utf-16-le"), "looks like UTF-16: save it as CSV in UTF-8"),
+        (lambda text: text.encode("utf-16-be"), "looks like UTF-16: save it as CSV in UTF-8"),
+        (lambda text: text.replace(",", ";").encode(), "it is separated by semicolons: save it with commas"),
+        (
+            lambda text: codecs.BOM_UTF8 + text.replace(",", "\t").encode(),
+            "it is separated by tabs: save it with commas",
+        ),
+        (lambda text: text.encode() + "é".encode("latin-1"), "cannot be read"),
+        (lambda text: text.rstrip("\n").encode(), "the file is truncated"),
+    ],
+)
+def test_what_it_saved_in_another_form_is_named(tmp_path: Path, save: Any, message: str) -> None:
+    path = write_rows(tmp_path, Round, [ROUND])
+    path.write_bytes(save(path.read_text()))
+    with pytest.raises(ResultsError, match=message) as refusal:
+        read_rows(tmp_path, Round)
+    assert "\n" not in str(refusal.value)
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("http://x","y")', "-", "'=1", "''@x", "'+", "=1,2"]
+
+
+@pytest.mark.parametrize("text", [*FORMULAS, "'quoted'", "'", "", "a=b", " =1", "1-2", "\N{MINUS SIGN}1"])
+def test_text_comes_back_as_it_was_and_is_no_formula_in_between(tmp_path: Path, text: str) -> None:
+    row = dataclasses.replace(example(Process), reason=text, version=text)
+    path = write_rows(tmp_path, Process, [row])
+    assert read_rows(tmp_path, Process) == [row]
+    with path.open(newline="", encoding="utf-8") as file:
+        (cells,) = csv.DictReader(file)
+    assert cells["reason"] == cells["version"] == (f"'{text}" if text in FORMULAS else text)
+
+
+@pytest.mark.parametrize("text", ["\t=1", "\r=1", "\n=1", "\r\n=1", "a\rb", "a\r\nb"])
+def test_blanks_of_other_kinds_are_no_formula_and_tear_no_line(tmp_path: Path, text: str) -> None:
+    row = dataclasses.replace(example(Process), reason=text)
+    path = write_rows(tmp_path, Process, [row, row])
+    assert [one.reason for one in read_rows(tmp_path, Process)] == [printable(text)] * 2
+    with path.open(newline="", encoding="utf-8") as file:
+        assert all(one["reason"][0] not in "=+-@\t\r\n" for one in csv.DictReader(file))
+
+
+def test_numbers_have_no_apostrophe(tmp_path: Path) -> None:
+    row = dataclasses.replace(ROUND, seconds=-1.5e-7, page_faults=-3)
+    assert "'" not in write_rows(tmp_path, Round, [row]).read_text()
+    assert read_rows(tmp_path, Round) == [row]
+
+
+def test_words_that_no_encoding_has_do_not_stop_a_table(tmp_path: Path) -> None:
+    write_rows(tmp_path, Process, [dataclasses.replace(example(Process), reason="b\udcff")])
+    assert read_rows(tmp_path, Process)[0].reason == "b?"
+
+
+@dataclasses.dataclass(frozen=True)
+class Older:
+    """A file that has got two columns since."""
+
+    case: str
+    seconds: float
+    noise: float | None = None
+    note: str = "none"
+
+
+def test_a_file_that_lacks_new_columns_is_read_and_one_that_lacks_others_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FILES, Older, "older.csv")
+    path = tmp_path / "older.csv"
+    path.write_text("case,seconds\na,1.5\n")
+    assert read_rows(tmp_path, Older) == [Older("a", 1.5)]
+    path.write_text("case,seconds,noise\na,1.5,\nb,2,0.5\n")
+    assert read_rows(tmp_path, Older) == [Older("a", 1.5), Older("b", 2.0, 0.5)]
+    assert read_rows(write_rows(tmp_path, Older, [Older("a", 1, 2, "x")]).parent, Older) == [Older("a", 1, 2, "x")]
+    for text, message in (
+        ("case\na\n", "other columns than this version writes .noise, note, seconds"),
+        ("case,seconds,note\na,1,x\n", "other columns"),
+        ("seconds,case\n1,a\n", "other columns"),
+        ("case,seconds,noise,note,more\na,1,,x,y\n", "other columns .* .more."),
+        ("case,seconds\na,1,2\n", "line 2 has 3 cells, not 2"),
+        ("", "other columns"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ResultsError, match=message):
+            read_rows(tmp_path, Older)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_json_that_an_editor_has_saved_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "machine.json").write_text(json.dumps({"cpu": "größer"}, ensure_ascii=False), encoding=encoding)
+    assert read_json(tmp_path / "machine.json") == {"cpu": "größer"}
+    assert folders.read_machine(tmp_path / "machine.json") == ({"cpu": "größer"}, "")
+
+
+@pytest.mark.parametrize("resume", [run.resume, train.resume])
+def test_a_request_that_an_editor_has_saved_is_understood(tmp_path: Path, resume: Any) -> None:
+    """As far as its words go: this one asks for nothing."""
+    (tmp_path / "request.json").write_text('{"request": {}, "utc": ""}', encoding="utf-8-sig")
+    with pytest.raises(ResultsError, match=r"could be resumed .'(cases|courses)'"):
+        resume(tmp_path, lambda interpreters: {})
+
+
+@pytest.mark.parametrize("resume", [run.resume, train.resume])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"request": []}', '{"request": {"cases": 1, "courses": 1}}', "[" * 100_000, "pipe", "folder"],
+)
+def test_a_request_that_is_none_is_one_line(tmp_path: Path, resume: Any, text: str) -> None:
+    if text == "pipe":
+        os.mkfifo(tmp_path / "request.json")
+    elif text == "folder":
+        (tmp_path / "request.json").mkdir()
+    else:
+        (tmp_path / "request.json").write_text(text)
+    with pytest.raises(ResultsError, match=r"request\.json: tells of no ") as refusal:
+        resume(tmp_path, lambda interpreters: {})
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_what_it_leads_to_is_left(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "rounds.csv").symlink_to(tmp_path / "precious")
+    write_rows(tmp_path, Round, [ROUND])
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert results.read_rows(tmp_path, Round) == [ROUND]
