@@ -122,6 +122,7 @@ def facts_of(folder: Folder) -> dict[str, str]:
         facts["frameworks"] = ", ".join(dict.fromkeys(grids.named(row) for row in rows if row.version))
     for row in folder.rows(Verdict)[:1]:
         facts.update({"when": row.utc, "base": row.base, "head": row.head})
+        facts.setdefault("data", printable(str(folder.machine.get("data", ""))))
     if passes := [row.passes for row in folder.rows(Throughput) if row.passes]:
         facts["passes of fresh processes"] = ends(passes, "d")
     if speeds := [row.control_gflops for row in folder.rows(Throughput) if row.control_gflops is not None]:

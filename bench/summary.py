@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from bench import grids, results
 from bench.results import Verdict
-from bench.tables import markdown_table
+from bench.tables import markdown_table, marked
 from bench.verdicts import FAILED, INCONCLUSIVE, MISSING, RED, conclusion, exit_code
 
 GITHUB_VARIABLE = "GITHUB_STEP_SUMMARY"
@@ -57,9 +57,9 @@ def as_json(verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bo
 
 def markdown(verdicts: Sequence[Verdict], notes: Sequence[str], allow_missing: bool) -> str:
     """A table for a pull request."""
-    lines = [f"### lenet-bench: {conclusion(verdicts, allow_missing)}", ""]
+    lines = [f"### lenet-bench: {marked(conclusion(verdicts, allow_missing))}", ""]
     lines.append(markdown_table(grids.verdicts(verdicts)))
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
+    return "\n".join([*lines, "", *(f"- {marked(note)}" for note in notes)]) + "\n"
 
 
 def junit(verdicts: Sequence[Verdict]) -> str:
@@ -75,7 +75,8 @@ def junit(verdicts: Sequence[Verdict]) -> str:
         skipped=str(counts["skipped"]),
     )
     for one in verdicts:
-        case = ElementTree.SubElement(suite, "testcase", classname="lenet-bench", name=one.case)
+        name = UNPRINTABLE.sub("?", one.case)
+        case = ElementTree.SubElement(suite, "testcase", classname="lenet-bench", name=name)
         if one.verdict in kinds:
             ElementTree.SubElement(
                 case, kinds[one.verdict], message=UNPRINTABLE.sub("?", f"{one.verdict}: {one.reason}")

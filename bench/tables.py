@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.grids import Cell, Grid, Word
+from bench.results import printable
 
+NO_SPACE = "&#8203;"
 STYLES = {
     "ok": "green",
     "unavailable": "yellow",
@@ -112,6 +114,10 @@ def markdown_table(grid: Grid) -> str:
 
 
 def marked(text: str) -> str:
-    """Text as it is: it neither ends a table's cell nor begins a tag, a link or code."""
-    plain = re.sub(r"([\\`\[\]*])", r"\\\1", html.escape(text, quote=False))
-    return plain.replace("|", "&#124;").replace("\n", " ")
+    """Text as it is, on one line: it neither ends a table's cell nor begins a tag, a link, a heading or code.
+
+    GitHub makes links of bare addresses, and notifies a user whose name follows an @: a space of no width prevents it.
+    """
+    plain = re.sub(r"([\\`\[\]*~$])", r"\\\1", html.escape(printable(text), quote=False))
+    plain = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", plain)  # within a word, as in space_to_depth, it is itself
+    return re.sub(r"@|#|:(?=//)|www(?=\.)", rf"\g<0>{NO_SPACE}", plain, flags=re.IGNORECASE).replace("|", "&#124;")

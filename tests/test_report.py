@@ -528,6 +528,31 @@ def test_markdown_takes_words_as_they_are(tmp_path: Path) -> None:
     assert "&#124;" in text
 
 
+def test_markdown_calls_nobody_and_leads_nowhere(tmp_path: Path) -> None:
+    evil = "# @octocat https://evil.example ![i](http://evil.example/i.png) www.evil.example"
+    named = tmp_path / evil.replace("/", "")
+    run = made_up.write_run(named, made_up.CASES[:2], status="failed", reason=evil, version=evil, data=evil)
+    (run / "shapes.csv").write_text(f"{evil}\n")
+    about = {"cpu": evil, "os": evil, "command": f"lenet-bench run --data '{evil}'"}
+    (run / "machine.json").write_text(json.dumps(about))
+    text = pages.as_markdown(report.page_of([folders.read(run)]))
+    told = re.sub("```.*?```", "", text, flags=re.DOTALL)
+    assert "evil" in told
+    for raw in ("@o", "://", "www.", "!["):
+        assert raw not in told, raw
+    assert {line.split(" ")[0] for line in told.splitlines() if line.startswith("#")} <= {"#", "##", "###"}
+    assert not [line for line in told.splitlines() if line.startswith(("- # ", "- **# "))]
+
+
+def test_files_that_the_page_hands_out_are_no_formulas_either(tmp_path: Path) -> None:
+    run = made_up.write_run(tmp_path / "run", made_up.CASES[:2], flags='=HYPERLINK("http://evil.example","x")')
+    (carried,) = [one for one in report.downloads(folders.read(run)) if one.name == "throughput.csv"]
+    content = unpacked(carried.content)
+    assert content == (run / "throughput.csv").read_bytes()
+    assert {row["flags"][:2] for row in csv.DictReader(content.decode().splitlines())} == {"'="}
+    assert {row.flags[0] for row in read_rows(run, Throughput)} == {"="}
+
+
 def test_a_folder_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"bad\xffname")
     run = made_up.write_run(tmp_path / "run", made_up.CASES[:2]).rename(tmp_path / name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from bench import grids, summary
 from bench.estimates import Look, look_at_pairs, look_at_runs, smallest_caught
 from bench.results import Round, Verdict, read_rows
+from bench.tables import marked
 from bench.verdicts import exit_code, judge, look_fields
 
 ONE = Round("case", 1, 0, 0, 0, 1, 128, 0.01, 0.01, 0.0, 0, 0)
@@ -184,3 +186,62 @@ def test_every_form_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert github.read_text() == "before\n" + text
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in table} == {len(grids.verdicts(rows).headings) + 1}
+
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "a | b",
+    "`code`",
+    "one\n# two",
+    "# a heading",
+    "[a](javascript:alert(1))",
+    "![i](http://evil.example/i.png)",
+    "https://evil.example www.evil.example",
+    "@octocat and @team/all",
+    "*strong* _weak_ ~~gone~~ $x$",
+    "\r\x1b[31m\u202e",
+]
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_words_of_others_are_words_in_a_summary(words: str) -> None:
+    text = summary.markdown([row("slower", case=words, reason=words)], [words, "plain"], False)
+    lines = text.splitlines()
+    assert [line[:2] for line in lines] == ["##", "", "| ", "| ", "| ", "", "- ", "- "]
+    assert {line.count("|") for line in lines[2:5]} == {len(grids.verdicts([]).headings) + 1}
+    for raw in (
+        "<img",
+        "`code`",
+        "](",
+        "![",
+        "://",
+        "www.",
+        "@o",
+        "@t",
+        "*strong*",
+        " _weak_",
+        "~~",
+        "$x$",
+        "- # ",
+        "\x1b",
+    ):
+        unescaped = [line for line in lines if re.search(rf"(?<!\\){re.escape(raw)}", line)]
+        assert not unescaped, raw
+    assert text.count("\N{ESCAPE}") == text.count("\u202e") == 0
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_words_of_others_are_words_for_junit_and_json(words: str) -> None:
+    one = row("slower", case=words, reason=words)
+    case = ElementTree.fromstring(summary.junit([one]))[0][0]
+    assert case.get("name") == summary.UNPRINTABLE.sub("?", words).replace("\t", " ")
+    assert json.loads(json.dumps(summary.as_json([one], [words], False)))["notes"] == [words]
+
+
+def test_a_name_within_which_there_are_lines_stays_readable() -> None:
+    assert marked("space_to_depth of numpy-im2col, -5.0 %") == "space_to_depth of numpy-im2col, -5.0 %"
+
+
+def test_a_label_that_no_encoding_has_costs_no_verdict(tmp_path: Path) -> None:
+    summary.write(tmp_path, [row("ok", base="here torch=/b\udcff/python")], ["/b\udcff"], False)
+    assert read_rows(tmp_path, Verdict)[0].base == "here torch=/b?/python"
