@@ -20,6 +20,8 @@ from bench import results
 from bench.cases import UsageError
 
 ABOUT = "about"
+# How files begin: a zip archive, which .npz is, with members or without; and .npy.
+NPZ, ONE_ARRAY = (b"PK\x03\x04", b"PK\x05\x06"), b"\x93NUMPY"
 
 
 class CheckpointError(UsageError):
@@ -50,10 +52,15 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path) -> Checkpoint:
     """The checkpoint of a file. Raises CheckpointError with one line for what is none, or is another network's."""
     try:
+        refuse_another_kind(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+    except CheckpointError:
+        raise
     except Exception as error:  # whatever the parsers of a zip file, its compression and its arrays come up with
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
+        objects = "allow_pickle" in str(error)  # NumPy's advice is to load them nevertheless, which runs what they say
+        damaged = "it holds Python objects, which are never loaded" if objects else "it is damaged or cut short"
+        reason = getattr(error, "strerror", None) or damaged
         raise CheckpointError(f"{path}: is no weights file that can be read ({reason})") from error
     try:
         about = json.loads(str(arrays.pop(ABOUT)))
@@ -66,7 +73,7 @@ def load(path: Path) -> Checkpoint:
             raise CheckpointError(f"{path}: has no {name}, which {variant.name} needs")
         value = np.asarray(arrays.pop(name))
         if value.shape != shape or value.dtype.kind != "f":
-            raise CheckpointError(f"{path}: {name} is {value.dtype} {value.shape}, not numbers of {shape}")
+            raise CheckpointError(f"{path}: {name} is {value.dtype} {value.shape}, not floating-point {shape}")
         weights[name] = value.astype(value.dtype.newbyteorder("="))
         if not np.isfinite(value).all():
             raise CheckpointError(f"{path}: {name} holds values that are no finite numbers")
@@ -74,6 +81,17 @@ def load(path: Path) -> Checkpoint:
     if foreign:
         raise CheckpointError(f"{path}: {foreign[0]} is no weight of {variant.name}")
     return Checkpoint(weights, about, arrays)
+
+
+def refuse_another_kind(path: Path) -> None:
+    """Raise CheckpointError for what does not begin as a .npz file, without a look at the rest. Raises OSError."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise CheckpointError(f"{path}: is no weights file that can be read (it is no file)")
+    with path.open("rb") as file:
+        start = file.read(len(ONE_ARRAY))
+    if not start.startswith(NPZ):
+        found = "it is empty" if not start else "it is a single array, .npy" if start == ONE_ARRAY else "it is no .npz"
+        raise CheckpointError(f"{path}: is no weights file that can be read ({found})")
 
 
 def refuse_another(path: Path, at: Checkpoint, about: Mapping[str, Any]) -> None:

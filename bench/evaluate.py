@@ -62,6 +62,9 @@ def reference_logits(at: Checkpoint, images: np.ndarray) -> np.ndarray:
 
 def compare(case: Case, version: str, logits: np.ndarray, expected: np.ndarray, labels: np.ndarray) -> Evaluation:
     """One framework's logits beside the reference's."""
+    if logits.shape != expected.shape or logits.dtype.kind != "f":
+        found, due = (f"{one.dtype} {one.shape}" for one in (logits, expected))
+        return Evaluation(case, version, "failed", f"its logits are {found}, not {due}")
     if not np.isfinite(logits).all():
         return Evaluation(case, version, "failed", f"its logits are no numbers in {case.precision}")
     scale = np.abs(expected).max() or 1.0
@@ -113,6 +116,10 @@ def evaluate(
             if end.status != "ok":
                 found.append(Evaluation(case, "", end.status, end.reason))
                 continue
-            logits = np.load(folder / f"{case.backend}-{case.mode}.npy")
+            try:
+                logits = np.load(folder / f"{case.backend}-{case.mode}.npy")
+            except (OSError, ValueError) as error:
+                found.append(Evaluation(case, "", "failed", f"its logits cannot be read ({type(error).__name__})"))
+                continue
             found.append(compare(case, end.said["version"], logits, expected, images.test_labels))
     return found

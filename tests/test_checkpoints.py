@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,13 @@ import numpy as np
 import pytest
 
 from backends.lenet import VARIANTS, initial_weights
-from bench import checkpoints
+from bench import checkpoints, inspection
+from bench.cases import Case, UsageError
 from bench.checkpoints import Checkpoint, CheckpointError
+from bench.evaluate import compare
 from bench.results import ResultsError
+from bench.train import Ending
+from tests.commands import in_this_process
 
 WEIGHTS = initial_weights(VARIANTS["lenet5"])
 ABOUT = {"variant": "lenet5", "course": {"seed": 3}}
@@ -138,3 +143,98 @@ def test_one_that_fits_is_taken() -> None:
     checkpoints.refuse_another(
         Path("last.npz"), Checkpoint(WEIGHTS, {**ABOUT, "progress": progress}, {"losses": np.array([1.0])}), ABOUT
     )
+
+
+def pickled(path: Path) -> None:
+    save_as(path, **{"conv1.bias": np.array([print], object)})
+
+
+IN_OUR_WORDS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda path: path.write_bytes(b""), "it is empty"),
+    "text": (lambda path: path.write_text("hello"), "it is no .npz"),
+    "a pickle": (lambda path: path.write_bytes(pickle.dumps([1, 2])), "it is no .npz"),
+    "one array": (lambda path: np.save(path.open("wb"), np.zeros(3)), "it is a single array, .npy"),
+    "an array of objects": (
+        lambda path: np.save(path.open("wb"), np.array([print], object), allow_pickle=True),
+        "it is a single array, .npy",
+    ),
+    "objects inside": (pickled, "it holds Python objects, which are never loaded"),
+    "cut short": (cut, "it is damaged or cut short"),
+    "two letters": (lambda path: path.write_bytes(b"PK"), "it is no .npz"),
+    "the beginning alone": (lambda path: path.write_bytes(b"PK\x03\x04 and so on"), "it is damaged or cut short"),
+    "a bit turned": (turn_a_bit, "it is damaged or cut short"),
+    "a folder": (lambda path: path.mkdir(), "Is a directory"),
+    "no file": (lambda path: None, "No such file or directory"),
+    "a pipe": (os.mkfifo, "it is no file"),
+}
+
+
+@pytest.mark.parametrize("kind", list(IN_OUR_WORDS))
+def test_a_damaged_file_is_refused_in_our_words(tmp_path: Path, kind: str) -> None:
+    make, words = IN_OUR_WORDS[kind]
+    path = tmp_path / "w.npz"
+    make(path)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoints.load(path)
+    assert str(caught.value) == f"{path}: is no weights file that can be read ({words})"
+
+
+@pytest.mark.parametrize("dtype", ["int64", "complex64", "bool", "datetime64[s]"])
+def test_weights_that_are_no_floating_point_numbers_are_refused(tmp_path: Path, dtype: str) -> None:
+    save_as(tmp_path / "w.npz", **{"conv2.bias": np.zeros(16, dtype)})
+    with pytest.raises(CheckpointError, match=r"conv2\.bias is .* not floating-point \(16,\)"):
+        checkpoints.load(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    save_as(tmp_path / "w.npz", **{"conv2.bias": np.array([0.0] * 15 + [value])})
+    with pytest.raises(CheckpointError, match="no finite numbers"):
+        checkpoints.load(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "inspect"])
+@pytest.mark.parametrize("kind", ["text", "objects inside", "one array", "a pipe", "cut short"])
+def test_commands_refuse_them_in_one_line(tmp_path: Path, command: str, kind: str) -> None:
+    IN_OUR_WORDS[kind][0](tmp_path / "w.npz")
+    done = in_this_process(command, "w.npz", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"({IN_OUR_WORDS[kind][1]})" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("logits", "reason"),
+    [
+        (np.zeros((3, 9)), "its logits are float64 (3, 9), not float64 (3, 10)"),
+        (np.zeros((3, 10), np.int64), "its logits are int64 (3, 10), not float64 (3, 10)"),
+        (np.zeros(()), "its logits are float64 (), not float64 (3, 10)"),
+        (np.full((3, 10), np.nan), "its logits are no numbers in float32"),
+    ],
+)
+def test_logits_of_another_form_are_one_failed_row(logits: np.ndarray, reason: str) -> None:
+    found = compare(Case("theirs", "own"), "1", logits, np.zeros((3, 10)), np.zeros(3, int))
+    assert (found.status, found.reason) == ("failed", reason)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ({}, "its stage input is not there, not (1, 1, 28, 28)"),
+        ({"input": np.zeros((2, 1, 28, 28))}, "its stage input is float64 (2, 1, 28, 28), not (1, 1, 28, 28)"),
+        ({"input": np.array([print], object)}, "its stages cannot be read (ValueError)"),
+        (None, "its stages cannot be read (FileNotFoundError)"),
+    ],
+)
+def test_stages_of_another_form_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, stages: dict[str, np.ndarray] | None, message: str
+) -> None:
+    def converse(verb: str, python: Path, case: Case, order: dict[str, str], patience: float) -> Ending:
+        if stages is not None:
+            np.savez(order["stages"], **stages)  # type: ignore[arg-type]
+        return Ending("ok")
+
+    monkeypatch.setattr(inspection.train, "converse", converse)
+    asked = inspection.Asked(Case("theirs", "own"), Path("python"))
+    with pytest.raises(UsageError) as caught:
+        inspection.by_backend(Checkpoint(WEIGHTS, ABOUT), np.zeros((1, 1, 28, 28), np.float32), asked, 1.0)
+    assert str(caught.value) == f"theirs own: {message}"
