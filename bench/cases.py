@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from backends import LANES, Entry
 from backends.interface import Setup
 from backends.lenet import LEARNING_RATE, VARIANTS
-from bench import ground
+from bench import ground, spelling
 
 PRECISIONS = ("float32", "float64", "tf32")
 LARGEST_BATCH = 65_536
@@ -158,4 +158,4 @@ def impossible(case: Case, entry: Entry) -> str:
 def _refuse_unknown(kind: str, names: Sequence[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
-            raise UsageError(f"unknown {kind} {name!r}; known are {', '.join(sorted(known))}")
+            raise UsageError(spelling.unknown(kind, name, sorted(known)))

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from bench import environments, grids, installing, pins
+from bench import environments, grids, installing, pins, spelling
 from bench.cases import UsageError
 from bench.tables import print_table
 from bench.terminal import output, say
@@ -50,9 +50,9 @@ def remove(name: Names = None) -> None:
     own = Path(sys.prefix).resolve()
     for one in name or [one for one in there(place) if (place / one).resolve() != own]:
         if one not in there(place):
-            raise UsageError(
-                f"there is no environment {one!r} in {place}; there are {', '.join(there(place)) or 'none'}"
-            )
+            near = spelling.suggestion("environment", one, there(place)) or ";"
+            known = ", ".join(there(place)) or "none"
+            raise UsageError(f"there is no environment {one!r} in {place}{near} there are {known}")
         if (place / one).resolve() == own:
             raise UsageError(f"{place / one} runs this command; delete the folder by hand")
         with installing.alone(place / f".{one}.lock", lambda one=one: say(f"{one}: waiting for another command")):  # type: ignore[misc]

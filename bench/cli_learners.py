@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from backends.lenet import VARIANTS
-from bench import grids
+from bench import grids, spelling
 from bench.cases import UsageError
 from bench.layers import calculate, parse_input, parse_stack, steps_of
 from bench.tables import print_table
@@ -31,8 +31,9 @@ def layers(
     words = context.args
     if words and not words[0].startswith("-"):
         if words[0] not in VARIANTS or words[1:]:
-            known = f"unknown preset {words[0]!r}" if words[0] not in VARIANTS else f"{words[1]!r} beside a preset"
-            raise UsageError(f"{known}; presets are {', '.join(VARIANTS)}, or write a stack: --conv 6@5 --pool 2")
+            near = spelling.suggestion("variant", words[0], VARIANTS) or ";"
+            odd = f"unknown preset {words[0]!r}{near}" if words[0] not in VARIANTS else f"{words[1]!r} beside a preset;"
+            raise UsageError(f"{odd} presets are {', '.join(VARIANTS)}, or write a stack: --conv 6@5 --pool 2")
         if size is not None:
             raise UsageError(f"--input {size!r} has no effect on the preset {words[0]}; leave it out")
         variant = VARIANTS[words[0]]

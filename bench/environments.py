@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends import Entry, Mode
-from bench import ground, installing, pins, tree
+from backends import BUILT_IN, Entry, Mode
+from bench import ground, installing, pins, spelling, tree
 from bench.cases import Case, UsageError
+from bench.paths import path_of
 
 OLDEST_PYTHON = (3, 10)
 PROBE_SECONDS = 60
@@ -137,7 +138,7 @@ def parse_interpreters(pairs: list[str], option: str = "--python") -> dict[str, 
         name, equals, value = pair.partition("=")
         if not (name and equals and value):
             raise UsageError(f"{option} {pair!r} is not of the form backend=PATH")
-        path = Path(value).expanduser().absolute()
+        path = path_of(value, f"{option} {name}").absolute()
         interpreters[name] = installing.interpreter(path) if path.is_dir() else path
     return interpreters
 
@@ -155,7 +156,8 @@ def registered_at(python: Path, name: str) -> Entry:
                 key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
             }
             return Entry(**values)
-    raise UsageError(f"the interpreter {name}={python}: no backend {name!r} is built in or registered there")
+    near = spelling.suggestion("backend", name, [entry.name for entry in BUILT_IN])
+    raise UsageError(f"the interpreter {name}={python}: no backend {name!r} is built in or registered there{near}")
 
 
 def _ask(python: Path, program: str, *arguments: str) -> Any:

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,12 +76,20 @@ class NotMade(Exception):
 def environments_folder() -> Path:
     """Where environments lie: in the checkout, of an installed command in the user's cache, or where told."""
     if told := os.environ.get(ENVIRONMENTS_VARIABLE):
-        return Path(told).expanduser().absolute()
+        return expanded(told, ENVIRONMENTS_VARIABLE).absolute()
     if is_checkout():
         return SOURCE_ROOT / ".nox"
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("lenet-bench")) / "environments"
+
+
+def expanded(told: str, variable: str) -> Path:
+    """A variable's path with `~` as the home folder. Raises FileNotFoundError for that of a user who is not there."""
+    path = os.path.expanduser(told)
+    if path == told and told.startswith("~"):
+        raise FileNotFoundError(f"{variable}={told!r}: {told.split('/')[0]} is no home folder here")
+    return Path(path)
 
 
 def interpreter(folder: Path) -> Path:
@@ -102,7 +111,7 @@ def installer() -> str:
     if told in (PIP, NONE):
         return told
     if told not in ("", "uv"):
-        path = Path(told).expanduser()
+        path = expanded(told, INSTALLER_VARIABLE)
         if path.is_file() and os.access(path, os.X_OK):
             return str(path.absolute())
         raise NotMade(f"{INSTALLER_VARIABLE}={told!r} is none of uv, {PIP} and {NONE}, nor the path of uv")
@@ -320,9 +329,11 @@ def told(line: str) -> str:
 
 def write_last(path: Path, text: str) -> None:
     """The whole text, or no file."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # a name that nobody can guess
+    with open(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(beside, 0o644)
+    os.replace(beside, path)
 
 
 def not_made(pins: Pins, error: Exception) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.lenet import Conv, Dense, Layer, Pool, Prototypes, Subsample, Variant, connected
+from bench import spelling
 from bench.cases import UsageError
 
 BYTES = 4  # of a float32
@@ -91,7 +92,7 @@ def parse_stack(arguments: Sequence[str]) -> list[Step]:
         raise UsageError(f"{words[-1]} wants a value, as --conv 6@5, --pool 2 or --dense 84")
     for option, value in zip(words[::2], words[1::2]):
         if option.removeprefix("--") not in KINDS:
-            raise UsageError(f"unknown layer {option!r}; known are --{', --'.join(KINDS)}")
+            raise UsageError(spelling.unknown("layer", option, [f"--{kind}" for kind in KINDS]))
         steps.append(parse(option.removeprefix("--"), value))
     return steps
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from backends import BUILT_IN, Entry
+from bench import spelling
 from bench.tree import SOURCE_ROOT
 
 REQUIREMENTS = SOURCE_ROOT / "backends" / "requirements"
@@ -48,7 +49,7 @@ def of(name: str) -> Pins:
     """The pins of an environment by its name, as `torch` or `torch-cuda`. Raises UnknownPins."""
     known = {path.stem: path for path in sorted(REQUIREMENTS.glob("*.txt"))}
     if name not in known:
-        raise UnknownPins(f"unknown environment {name!r}; known are {', '.join(known)}")
+        raise UnknownPins(spelling.unknown("environment", name, known))
     return Pins(name, known[name].read_text(encoding="utf-8"))
 
 
@@ -85,6 +86,7 @@ def replaced(wanted: Sequence[str], places: Collection[Place]) -> dict[str, Pins
             if package and line.search(text):
                 texts[entry.name], found = f"{line.sub('', text)}{pin}\n", True
         if not found:
-            raise UnknownPins(f"--with {pin}: no backend's requirement file pins {package!r}")
+            near = spelling.suggestion("backend", package, devices)
+            raise UnknownPins(f"--with {pin}: no backend's requirement file pins {package!r}{near}")
     slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([*wanted, *sorted({device for _, device in places})]))
     return {name: Pins(f"{name}-with-{slug}", text) for name, text in texts.items()}

@@ -407,3 +407,14 @@ def test_a_pin_is_replaced_in_every_file_that_has_it_and_in_no_other() -> None:
         pins.replaced(["theano==1.0"], everywhere)
     with pytest.raises(pins.UnknownPins, match="name one with --device"):
         pins.replaced(["torch==2.12.1"], [(ENTRIES["torch"], "cpu"), (ENTRIES["torch"], "cuda")])
+
+
+def test_a_stamp_is_written_through_no_link(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    for name in ("installed.tmp", "installed.txt"):
+        (tmp_path / name).symlink_to(precious)
+    installing.write_last(tmp_path / "installed.txt", "made")
+    assert precious.read_text() == "mine"
+    assert (tmp_path / "installed.txt").read_text() == "made"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["installed.tmp", "installed.txt", "precious"]
