@@ -23,7 +23,7 @@ class Mode:
     """A way a framework runs, in that framework's own word, and the lane it is in.
 
     `tutorial` is how its documentation and textbooks write it, `expert` what makes it faster.
-    `slow` is one whose step takes so long that gates and sweeps measure it only where it is named.
+    `slow` is one whose step takes so long that a gate, or a run with `--vary`, measures it only where it is named.
     `call_steps` is of one whose call costs much beside its steps: it is timed that many steps at a time.
     `also` are variants that it defines beside those of all modes of its backend; `devices` are those that it
     exists on, where these are not all of its backend's.

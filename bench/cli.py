@@ -15,14 +15,27 @@ from typing import Annotated
 import typer
 
 from backends import Entry
-from bench import cli_environments, cli_learners, cli_report, cli_training, environments, grids, results, summary
+from bench import (
+    cli_environments,
+    cli_learners,
+    cli_report,
+    cli_training,
+    environments,
+    grids,
+    results,
+    spelling,
+    summary,
+)
 from bench import compare as comparing
 from bench import gate as gates
 from bench import run as runs
 from bench import selfcheck as selfchecks
 from bench.cases import Case, Selection, UsageError, expand, impossible, without_slow
 from bench.conductor import Plan
+from bench.data import called
 from bench.options import (
+    ALLOCATORS,
+    AXES,
     AllowMissing,
     Backends,
     Data,
@@ -34,16 +47,21 @@ from bench.options import (
     Precisions,
     Pythons,
     Results,
+    Resume,
     Variants,
     With,
     known_backends,
     lanes,
     names,
+    path_argument,
+    path_option,
     refuse_beside_resume,
+    refuse_unread,
     refuse_unused,
+    refuse_without_effect,
     select,
     share,
-    swept,
+    varied,
 )
 from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict, case_of
 from bench.shapes import HELD, shape_rows
@@ -72,9 +90,9 @@ MOST_COMPARED = 12
 MINUTES = 5.0
 QUICK_PASSES, QUICK_MINUTES = 2, 1.4
 QUICK_PLAN = Plan(sweeps=15, case_seconds=1.5, fewest_rounds=2)
-SWEEP_MINUTES = 15.0
+VARIED_MINUTES = 15.0
 # Twenty processes, each of which has held up to 1.7 GiB, held 4 together when looked at.
-SWEEP_PLAN = Plan(sweeps=12, case_seconds=0.5, fewest_rounds=2, process_bytes=3 << 28, one_process_per_mode=True)
+VARIED_PLAN = Plan(sweeps=12, case_seconds=0.5, fewest_rounds=2, process_bytes=3 << 28, one_process_per_mode=True)
 
 
 @app.command()
@@ -88,10 +106,11 @@ def run(
     device: Devices = ["cpu"],
     precision: Precisions = ["float32"],
     threads: Annotated[list[str], typer.Option("--threads", help="threads per process")] = ["1"],
-    sweep: Annotated[
+    vary: Annotated[
         str | None,
-        typer.Option("--sweep", metavar="batch|threads", help="batches of 1 to 4096, or 1 to all CPUs"),
+        typer.Option("--vary", metavar="batch|threads", help="batches of 1 to 4096, or 1 to all CPUs"),
     ] = None,
+    sweep: Annotated[str | None, typer.Option("--sweep", hidden=True, help="what --vary was called")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="also time with data moved inside the clock")] = False,
     data: Data = "digits",
     data_dir: DataDir = None,
@@ -102,36 +121,37 @@ def run(
     passes: Annotated[int | None, typer.Option("--passes", min=1, help="so many undisturbed passes")] = None,
     precision_target: Annotated[str, typer.Option("--precision-target", help="half an interval's width")] = "3%",
     max_minutes: Annotated[
-        float | None, typer.Option("--max-minutes", min=0, help="5; 1.4 if quick, 15 for a sweep")
+        float | None, typer.Option("--max-minutes", min=0, help="5; 1.4 if quick, 15 with --vary")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="of the order of processes and turns")] = None,
     allocator: Annotated[str, typer.Option("--allocator", help="steady, or system to leave it alone")] = "steady",
     deadline: Deadline = 300,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="go on with an interrupted run")
-    ] = None,
+    resume: Resume = None,
 ) -> None:
     """Prove every case equal to the reference, time it, write a run folder and print the table."""
-    if allocator not in ("steady", "system"):
-        raise UsageError(f"--allocator {allocator!r} is neither steady nor system")
+    if allocator not in ALLOCATORS:
+        near = spelling.suggestion("allocator", allocator, ALLOCATORS)
+        raise UsageError(f"--allocator {allocator!r} is neither steady nor system{near}")
     begun: runs.Run | None = None
     if resume is not None:
         refuse_beside_resume(context)
         begun = runs.resume(resume, known_backends)
         request, registry = begun.request, begun.registry
     else:
+        vary = refuse_what_has_no_effect(context, vary, sweep, quick, passes)
+        refuse_unread(data_dir, data)
         interpreters = environments.parse_interpreters(python)
         registry = known_backends(interpreters)
         selection = select(backend, mode, lane, variant, device, precision, batch, threads)
         plan, minutes = (QUICK_PLAN, QUICK_MINUTES) if quick else (Plan(), MINUTES)
         if stream:
             selection = replace(selection, feeds=("resident", "stream"))
-        if sweep is not None:
-            selection, plan, minutes = swept(selection, sweep), SWEEP_PLAN, SWEEP_MINUTES
+        if vary is not None:
+            selection, plan, minutes = varied(selection, vary), VARIED_PLAN, VARIED_MINUTES
         cases = expand(selection, registry)
         refuse_unused(interpreters, cases)
         request = runs.Request(
-            cases=tuple(cases if sweep is None else without_slow(cases, registry, selection.modes)),
+            cases=tuple(cases if vary is None else without_slow(cases, registry, selection.modes)),
             named=frozenset({*selection.backends, *interpreters}),
             data=data,
             data_dir=data_dir,
@@ -142,12 +162,15 @@ def run(
             seed=secrets.randbits(32) if seed is None else seed,
             plan=replace(plan, allocator=allocator, deadline_seconds=deadline),
             command=shlex.join(["lenet-bench", *sys.argv[1:]]),
-            fewest_passes=2 if sweep is None else 1,
+            fewest_passes=2 if vary is None else 1,
         )
-    with only_run_here(), runs.datasets(request.cases, request.data, request.data_dir, DownloadBar) as folders:
+    reading = runs.datasets(request.cases, request.data, request.data_dir, DownloadBar)
+    with only_run_here(), reading as (folders, verified):
         interpreters = environments.ready(request.cases, registry, request.interpreters, with_pins, say)
         request = replace(request, interpreters=interpreters, named=request.named | set(interpreters))
         begun = begun or runs.start(request, results_folder, registry)
+        if not verified:
+            runs.doubt(begun)
         warn_if_busy()
         try:
             with working() as progress:
@@ -175,8 +198,28 @@ def show(run: runs.Run, rows: list[Throughput]) -> None:
             say(f"{labels[case_of(row).id]}: {row.status}: {row.reason}", "yellow")
     disturbed = run.disturbed_passes()
     passes = f"{len(run.passes())} passes, {len(disturbed)} of them disturbed"
-    say(f"data {run.request.data}, seed {run.request.seed}, {passes}, run folder {run.folder}")
+    say(f"data {run.data}, seed {run.request.seed}, {passes}, run folder {run.folder}")
     say(page_of(run.folder))
+
+
+def refuse_what_has_no_effect(
+    context: typer.Context, vary: str | None, sweep: str | None, quick: bool, passes: int | None
+) -> str | None:
+    """What a run varies, by either name of the option. Raises UsageError for what changes nothing beside another."""
+    if vary is not None:
+        refuse_without_effect(context, "beside --vary, its name by now", "sweep")
+    vary = sweep if vary is None else vary
+    if vary is not None:
+        if vary in AXES:
+            refuse_without_effect(context, f"beside --vary {vary}, which has sizes of its own", vary)
+        refuse_without_effect(
+            context, "beside --vary, which has a length of its own: see --passes, --max-minutes", "quick"
+        )
+    if passes is not None:
+        refuse_without_effect(context, "beside --passes, which says how many", "precision_target")
+    if quick:
+        refuse_without_effect(context, "beside --quick, which makes two passes", "precision_target")
+    return vary
 
 
 @app.command()
@@ -257,6 +300,7 @@ def selfcheck(
     deadline: Deadline = 300,
 ) -> None:
     """What this machine can resolve: identical code and exact slowdowns side by side; writes selfcheck.csv."""
+    refuse_unread(data_dir, data)
     interpreters = environments.parse_interpreters(python)
     registry = known_backends(interpreters)
     selection = Selection(names(backend), names(mode), batch_sizes=(batch,), lanes=() if mode else ("tutorial",))
@@ -267,7 +311,8 @@ def selfcheck(
     seed = secrets.randbits(32) if seed is None else seed
     rows: list[SelfCheck] = []
     code = 0
-    with only_run_here(), runs.datasets(cases, data, data_dir, DownloadBar) as folders, working() as progress:
+    reading = runs.datasets(cases, data, data_dir, DownloadBar)
+    with only_run_here(), reading as (folders, verified), working() as progress:
         interpreters = environments.ready(cases, registry, interpreters, with_pins, say)
         warn_if_busy()
         for case in cases:
@@ -283,16 +328,16 @@ def selfcheck(
                 code = 4
                 say(f"{case.backend} {case.mode}: {reason}", "yellow")
     print_table(output, grids.selfchecks(rows))
-    say(f"seed {seed}, {results_folder / results.FILES[SelfCheck]}")
+    say(f"data {called(data, verified)}, seed {seed}, {results_folder / results.FILES[SelfCheck]}")
     raise typer.Exit(code)
 
 
 @app.command()
 def compare(
-    base: Annotated[Path, typer.Argument(help="the run folder to compare with")],
-    head: Annotated[Path, typer.Argument(help="the run folder in question")],
+    base: Annotated[Path, path_argument(help="the run folder to compare with")],
+    head: Annotated[Path, path_argument(help="the run folder in question")],
     output_folder: Annotated[
-        Path | None, typer.Option("--output", help="write verdicts as CSV, JSON, Markdown and JUnit here")
+        Path | None, path_option("--output", help="write verdicts as CSV, JSON, Markdown and JUnit here")
     ] = None,
     allow_missing: AllowMissing = False,
 ) -> None:
@@ -306,6 +351,7 @@ def compare(
 
 @app.command()
 def gate(
+    context: typer.Context,
     base: Annotated[str | None, typer.Option("--base", metavar="REV", help="the revision to compare with")] = None,
     base_python: Annotated[
         list[str],
@@ -339,6 +385,11 @@ def gate(
     ] = False,
 ) -> None:
     """Base and head side by side, in turns: red only for a slowdown that two looks confirm."""
+    if passes is not None:
+        refuse_without_effect(context, "beside --passes, which says how many", "quick", "max_minutes")
+    if quick:
+        refuse_without_effect(context, "beside --quick, which makes three passes", "max_minutes")
+    refuse_unread(data_dir, data)
     interpreters = environments.parse_interpreters(python)
     base_interpreters = environments.parse_interpreters(base_python, "--base-python")
     if base is None and not base_interpreters and not base_with:
@@ -363,7 +414,7 @@ def gate(
     )
     with (
         only_run_here(),
-        runs.datasets(cases, data, data_dir, DownloadBar) as folders,
+        runs.datasets(cases, data, data_dir, DownloadBar) as (folders, verified),
         gates.sides(
             base,
             gates.Asked(base_interpreters, base_with),
@@ -374,6 +425,7 @@ def gate(
             say,
         ) as (old, new),
     ):
+        terms = replace(terms, verified=verified)
         begun = gates.start(terms, results_folder, registry, old, new)
         warn_if_busy()
         try:
@@ -382,7 +434,8 @@ def gate(
         except KeyboardInterrupt:
             say(f"interrupted: no verdict; complete passes are in {begun.folder}")
             raise typer.Exit(130) from None
-    notes = [*begun.notes, f"base {old.label}, head {new.label}", f"seed {terms.seed}, run folder {begun.folder}"]
+    asked = f"data {called(data, verified)}, seed {terms.seed}, run folder {begun.folder}"
+    notes = [*begun.notes, f"base {old.label}, head {new.label}", asked]
     if quick:
         notes.insert(0, "--quick: advisory")
     notes += filter(None, [summary.write(begun.folder, verdicts, notes, allow_missing)])

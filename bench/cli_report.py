@@ -10,7 +10,17 @@ import typer
 
 from bench import checkpoints, environments, results, train
 from bench.cases import UsageError
-from bench.options import DataDir, Deadline, Pythons, With
+from bench.data import called
+from bench.options import (
+    DataDir,
+    Deadline,
+    Pythons,
+    With,
+    path_argument,
+    path_option,
+    refuse_unread,
+    refuse_without_effect,
+)
 from bench.results import ResultsError
 from bench.terminal import DownloadBar, say
 
@@ -19,9 +29,9 @@ app = typer.Typer()
 
 @app.command()
 def report(
-    run: Annotated[list[Path], typer.Argument(help="run folders; several also show their history")],
+    run: Annotated[list[Path], path_argument(help="run folders; several also show their history")],
     output_folder: Annotated[
-        Path | None, typer.Option("--output", help="not the run's folder, or the one that holds several")
+        Path | None, path_option("--output", help="not the run's folder, or the one that holds several")
     ] = None,
 ) -> None:
     """One self-contained page of one run or several, report.html, and its tables as report.md."""
@@ -51,7 +61,8 @@ def report(
 
 @app.command()
 def inspect(
-    weights: Annotated[Path | None, typer.Argument(help="a .npz file that `train` saved; else untrained ones")] = None,
+    context: typer.Context,
+    weights: Annotated[Path | None, path_argument(help="a .npz file that `train` saved; else untrained ones")] = None,
     variant: Annotated[str | None, typer.Option("--variant", help="of untrained weights; lenet5 if not said")] = None,
     image: Annotated[
         list[str], typer.Option("--image", help="a class, #12 for a test image, or noise; 7, 3 and noise if not said")
@@ -63,7 +74,7 @@ def inspect(
     device: Annotated[str, typer.Option("--device", help="cpu or cuda")] = "cpu",
     python: Pythons = [],
     with_pins: With = [],
-    output_folder: Annotated[Path | None, typer.Option("--output", help="where the pictures go")] = None,
+    output_folder: Annotated[Path | None, path_option("--output", help="where the pictures go")] = None,
     deadline: Deadline = 300,
 ) -> None:
     """Pictures of what a network has learned: filters, activations of chosen images, receptive fields."""
@@ -72,12 +83,14 @@ def inspect(
     at = inspection.untrained(variant or "lenet5") if weights is None else checkpoints.load(weights)
     if weights is not None and variant not in (None, at.variant.name):
         raise UsageError(f"--variant {variant}: the weights of {weights} are of {at.variant.name}; leave it out")
-    if backend is None and (mode or python or with_pins or device != "cpu"):
-        told = "mode" if mode else "python" if python else "with" if with_pins else "device"
-        raise UsageError(f"--{told} has no effect without --backend: the reference works in NumPy")
+    if backend is None:
+        without = ("mode", "device", "python", "with_pins", "deadline")
+        refuse_without_effect(context, "without --backend: the reference works in NumPy", *without)
     trained_on, normalisation = inspection.data_of(at)
     name = data or trained_on
+    refuse_unread(data_dir, name)
     images = train.load_images(name, at.variant.name, normalisation, data_dir, DownloadBar)
+    name = called(name, images.verified)
     chosen = [inspection.choose(word, images, name) for word in dict.fromkeys(image or inspection.USUAL)]
     shown = np.stack([one.image for one in chosen])
     expected = stages = inspection.by_reference(at, shown)

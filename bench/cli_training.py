@@ -16,11 +16,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from backends import Entry
 from backends.lenet import INITIALISATIONS, VARIANTS
-from bench import checkpoints, environments, grids, results
+from bench import checkpoints, environments, grids, results, spelling
 from bench import train as trainings
 from bench.agreement import EPOCH
 from bench.cases import Selection, UsageError, expand, without_slow
-from bench.data import NAMES
+from bench.data import NAMES, called
 from bench.evaluate import evaluate as evaluated
 from bench.options import (
     DataDir,
@@ -28,16 +28,19 @@ from bench.options import (
     Modes,
     Pythons,
     Results,
+    Resume,
     With,
     backends_of,
     known_backends,
     names,
+    path_argument,
     refuse_beside_resume,
+    refuse_unread,
     refuse_unused,
 )
 from bench.results import Accuracy
 from bench.selfcheck import cases as representative
-from bench.tables import markdown_table, print_table
+from bench.tables import markdown_table, marked, print_table
 from bench.terminal import DownloadBar, only_run_here, output, page_of, say, warn_if_busy
 from bench.training import NORMALISATIONS, SCHEDULES, Course
 
@@ -101,9 +104,7 @@ def train(
     with_pins: With = [],
     results_folder: Results = Path("results"),
     deadline: Deadline = 300,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="go on with an interrupted run")
-    ] = None,
+    resume: Resume = None,
 ) -> None:
     """Train on real data: the same weights and batches in every framework; curves, time to accuracy, saved weights."""
     run: trainings.TrainingRun | None = None
@@ -124,6 +125,7 @@ def train(
             seeds=seeds,
             looks=looks,
         )
+        refuse_unread(data_dir, base.data)
         interpreters = environments.parse_interpreters(python)
         registry = known_backends(interpreters)
         asked = backends_of(backend)
@@ -142,11 +144,14 @@ def train(
         named = frozenset({*asked, *interpreters})
         command = shlex.join(["lenet-bench", *sys.argv[1:]])
         request = trainings.Request(courses, named, data_dir, interpreters, deadline, command)
-    with only_run_here(), trainings.prepared(request.courses, request.data_dir, DownloadBar) as folders:
+    reading = trainings.prepared(request.courses, request.data_dir, DownloadBar)
+    with only_run_here(), reading as (folders, verified):
         cases = [course.case for course in request.courses]
         interpreters = environments.ready(cases, registry, request.interpreters, with_pins, say)
         request = replace(request, interpreters=interpreters, named=request.named | set(interpreters))
         run = run or trainings.start(request, results_folder, registry)
+        if not verified:
+            trainings.doubt(run)
         warn_if_busy()
         try:
             with bars() as tell:
@@ -156,7 +161,8 @@ def train(
             say(f"interrupted; go on with --resume {run.folder}")
             raise typer.Exit(130) from None
     show(rows)
-    say(f"run folder {run.folder}; its weights are in {run.folder / 'weights'}")
+    data_sets = ", ".join(dict.fromkeys(row.data for row in rows))
+    say(f"data {data_sets}, run folder {run.folder}; its weights are in {run.folder / 'weights'}")
     say(page_of(run.folder))
     raise typer.Exit(trainings.exit_code(run, rows))
 
@@ -164,7 +170,7 @@ def train(
 def chosen(recipe: str, **options: Any) -> Recipe:
     """A recipe with what the command line says otherwise. Raises UsageError."""
     if recipe not in RECIPES:
-        raise UsageError(f"unknown recipe {recipe!r}; known are {', '.join(filter(None, RECIPES))}")
+        raise UsageError(spelling.unknown("recipe", recipe, filter(None, RECIPES)))
     found = replace(RECIPES[recipe], **{name: value for name, value in options.items() if value is not None})
     for what, value, known in (
         ("schedule", found.schedule, SCHEDULES),
@@ -173,7 +179,7 @@ def chosen(recipe: str, **options: Any) -> Recipe:
         ("data set", found.data, NAMES),
     ):
         if value not in known:
-            raise UsageError(f"unknown {what} {value!r}; known are {', '.join(known)}")
+            raise UsageError(spelling.unknown(what, value, known))
     if found.rate is not None and not 0 < found.rate < math.inf:
         raise UsageError(f"--learning-rate {found.rate} is not a number above 0")
     return found
@@ -243,7 +249,7 @@ def show(rows: list[Accuracy]) -> None:
 
 @app.command()
 def accuracy(
-    run: Annotated[list[Path], typer.Argument(help="folders of training runs")],
+    run: Annotated[list[Path], path_argument(help="folders of training runs")],
     markdown: Annotated[bool, typer.Option("--markdown", help="as a table for a README")] = False,
 ) -> None:
     """The table of training runs: architectures, accuracy, and time to it."""
@@ -253,14 +259,14 @@ def accuracy(
     if markdown:
         grid = grids.accuracies(rows).without(["losses apart", "status"])
         print(markdown_table(grid))
-        print(f"\n{grid.title.removeprefix('Training: ')}.")
+        print(f"\n{marked(grid.title.removeprefix('Training: '))}.")
     else:
         show(rows)
 
 
 @app.command()
 def evaluate(
-    weights: Annotated[Path, typer.Argument(help="a .npz file that `train` saved")],
+    weights: Annotated[Path, path_argument(help="a .npz file that `train` saved")],
     backend: Chosen = [],
     mode: Modes = [],
     data: Annotated[str | None, typer.Option("--data", help="where not what it was trained on")] = None,
@@ -285,11 +291,12 @@ def evaluate(
     refuse_unused(interpreters, cases)
     name = data or course.get("data", "mnist")
     if name not in NAMES:
-        raise UsageError(f"unknown data set {name!r}; known are {', '.join(NAMES)}")
+        raise UsageError(spelling.unknown("data set", str(name), NAMES))
+    refuse_unread(data_dir, name)
     images = trainings.load_images(name, at.variant.name, course.get("normalisation", "unit"), data_dir)
     interpreters = environments.ready(cases, registry, interpreters, with_pins, say)
     found = evaluated(weights, at, cases, images, registry, interpreters, deadline)
-    print_table(output, grids.evaluations(found, name))
+    print_table(output, grids.evaluations(found, called(name, images.verified)))
     for one in found:
         if one.status != "ok":
             say(f"{one.case.backend} {one.case.mode}: {one.status}: {one.reason}", "yellow")

@@ -1,7 +1,8 @@
 """Images and labels: real digits that need no network, MNIST and Fashion-MNIST as IDX files, or noise.
 
 Whatever cannot be read, verified or downloaded raises `DataError` with one line that says what and
-where, and leaves no half-written file.
+where, and leaves no half-written file. Fashion-MNIST has published sums of its .gz files only: others that look
+like its files are used, and count as unverified.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ from typing import Any
 import numpy as np
 
 from backends.lenet import CLASSES
+from bench import spelling
 from bench.cases import UsageError
+from bench.paths import path_of
 
 NAMES = ("digits", "mnist", "fashion-mnist", "synthetic")
 DATA_DIR_VARIABLE = "LENET_BENCH_DATA"
 MIRRORS_VARIABLE = "LENET_BENCH_MIRRORS"
 IDX_UNSIGNED_BYTE = 0x08
+# The share of test images that may be training images, too: published sets have a few of those.
+MOST_SHARED = 0.5
 
 
 class DataError(UsageError):
@@ -34,11 +39,15 @@ class DataError(UsageError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """images (M, 1, S, S) float32 within 0 and 1; labels (M,) int64 from 0 to 9."""
+    """images (M, 1, S, S) float32 within 0 and 1; labels (M,) int64 from 0 to 9.
+
+    `verified` is whether they are known to be the data set of that name, by a sum or because they come with the suite.
+    """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
+    verified: bool = True
 
     def batches(self, count: int, size: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """`count` batches of `size`, from the image numbered `first` on, starting over at the end.
@@ -50,9 +59,17 @@ class Dataset:
         return images, self.labels[rows].reshape(count, size)
 
 
+def called(name: str, verified: bool) -> str:
+    """What the data count as in rows, in tables and on pages."""
+    return name if verified else f"{name} (unverified)"
+
+
 @dataclass(frozen=True)
 class Source:
-    """Where the four files of a data set come from; MD5 sums are those of the original .gz files."""
+    """Where the four files of a data set come from; MD5 sums are those of the original .gz files.
+
+    One without SHA-256 sums has as many images of every class.
+    """
 
     mirrors: tuple[str, ...]
     md5: dict[str, str]
@@ -106,18 +123,22 @@ def load(
 
     `progress` makes a progress bar in pooch's form from a file's name. Raises DataError.
     """
+    verified = True
     if name == "digits":
         images, labels = _digits(split)
     elif name == "synthetic":
         return synthetic(input_size, seed=("train", "test").index(split))
     elif name in SOURCES:
-        image_file, label_file = (_locate(name, file, data_dir, progress) for file in FILES[split])
+        folder = _folder(data_dir)
+        image_file, label_file = (_locate(name, file, folder, progress) for file in FILES[split])
         pixels, labels = read_idx(image_file, 3), read_idx(label_file, 1)
-        _check_pair(name, split, image_file, pixels, label_file, labels)
+        verified = _check_pair(name, split, image_file, pixels, label_file, labels)
+        if folder is not None and not verified:
+            _refuse_shared_images(name, split, image_file, pixels, folder)
         images = pixels.astype(np.float32) / 255
     else:
-        raise DataError(f"unknown data set {name!r}; known are {', '.join(NAMES)}")
-    return Dataset(name, border(images, input_size), labels.astype(np.int64))
+        raise DataError(spelling.unknown("data set", name, NAMES))
+    return Dataset(name, border(images, input_size), labels.astype(np.int64), verified)
 
 
 def synthetic(input_size: int, count: int = 4096, seed: int = 0) -> Dataset:
@@ -175,35 +196,76 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 def _check_pair(
     name: str, split: str, image_file: Path, images: np.ndarray, label_file: Path, labels: np.ndarray
-) -> None:
+) -> bool:
+    """Whether both files are the published ones. Raises DataError where they cannot be."""
     if images.shape != (ROWS[split], 28, 28):
         raise DataError(f"{image_file}: {images.shape} values where {name} has {(ROWS[split], 28, 28)}")
     if len(labels) != len(images):
         raise DataError(f"{label_file}: {len(labels)} labels for {len(images)} images of {image_file.name}")
     if labels.max() >= CLASSES:
         raise DataError(f"{label_file}: label {labels.max()} where 0 to {CLASSES - 1} are possible")
-    for file, values in ((image_file, images), (label_file, labels)):
-        expected = SOURCES[name].sha256.get(file.name.removesuffix(".gz"))
-        header = struct.pack(">HBB", 0, IDX_UNSIGNED_BYTE, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape)
-        found = hashlib.sha256(header + values.tobytes()).hexdigest()
-        other = [source for source in SOURCES if source != name and found in SOURCES[source].sha256.values()]
-        if other:
-            raise DataError(f"{file}: is {other[0]}'s file of that name, not {name}'s")
-        if expected not in (None, found):
-            raise DataError(f"{file}: is not {name}'s (SHA-256 {found[:12]}..., expected {str(expected)[:12]}...)")
+    published = [_is_published(name, image_file, images), _is_published(name, label_file, labels)]
+    counts = np.bincount(labels, minlength=CLASSES)
+    if not published[1] and len(set(counts)) > 1:
+        odd, each = int(np.abs(counts - len(labels) / CLASSES).argmax()), len(labels) // CLASSES
+        raise DataError(f"{label_file}: label {odd} is there {counts[odd]:,} times; {name} has {each:,} of every class")
+    return all(published)
 
 
-def _locate(name: str, file: str, data_dir: Path | None, progress: Callable[[str], Any] | None) -> Path:
-    """The file in the folder that the user named, or else downloaded into the cache."""
-    if data_dir is None and os.environ.get(DATA_DIR_VARIABLE):
-        data_dir = Path(os.environ[DATA_DIR_VARIABLE])
-    if data_dir is None:
+def _is_published(name: str, file: Path, values: np.ndarray) -> bool:
+    """Whether a sum says that this is the data set's own file; False where none can tell. Raises DataError."""
+    original = file.name.removesuffix(".gz")
+    header = struct.pack(">HBB", 0, IDX_UNSIGNED_BYTE, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape)
+    found = hashlib.sha256(header + values.tobytes()).hexdigest()
+    other = [source for source in SOURCES if source != name and found in SOURCES[source].sha256.values()]
+    if other:
+        raise DataError(f"{file}: is {other[0]}'s file of that name, not {name}'s")
+    expected = SOURCES[name].sha256.get(original)
+    if expected not in (None, found):
+        raise DataError(f"{file}: is not {name}'s (SHA-256 {found[:12]}..., expected {str(expected)[:12]}...)")
+    return expected == found or hashlib.md5(file.read_bytes()).hexdigest() == SOURCES[name].md5.get(original)
+
+
+def _refuse_shared_images(name: str, split: str, file: Path, images: np.ndarray, folder: Path) -> None:
+    """Raise DataError where most of the test images are training images, as far as the other split can be read."""
+    other = _at_hand(name, FILES["test" if split == "train" else "train"][0], folder)
+    try:
+        rest = read_idx(other, 3) if other else images[:0]
+    except DataError:
+        return  # who asks for that split is told
+    pairs = [(file, images), (other or file, rest)]
+    (test_file, test), (_, train) = pairs if split == "test" else reversed(pairs)
+    seen = {image.tobytes() for image in train}
+    again = sum(image.tobytes() in seen for image in test)
+    if again > MOST_SHARED * len(test):
+        raise DataError(
+            f"{test_file}: {again:,} of its {len(test):,} images are training images, too; replace the file"
+        )
+
+
+def _folder(data_dir: Path | None) -> Path | None:
+    """The folder that the user named, or that the variable does; None for the cache. Raises UsageError."""
+    told = os.environ.get(DATA_DIR_VARIABLE, "") if data_dir is None else ""
+    folder = path_of(told, DATA_DIR_VARIABLE) if told else data_dir
+    if folder is not None and not folder.is_dir():
+        where = f"{DATA_DIR_VARIABLE}: " if told else ""
+        raise DataError(f"{where}{folder}: {'is no folder' if folder.exists() else 'there is no such folder'}")
+    return folder
+
+
+def _at_hand(name: str, file: str, folder: Path) -> Path | None:
+    """The file, plain or packed, in the folder or in one of the data set's name there."""
+    candidates = (place / f"{file}{end}" for place in (folder / name, folder) for end in ("", ".gz"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _locate(name: str, file: str, folder: Path | None, progress: Callable[[str], Any] | None) -> Path:
+    """The file in that folder, or else downloaded into the cache."""
+    if folder is None:
         return _download(name, file, progress)
-    for folder in (data_dir / name, data_dir):
-        for candidate in (folder / file, folder / f"{file}.gz"):
-            if candidate.is_file():
-                return candidate
-    raise DataError(f"{data_dir}: holds neither {file} nor {file}.gz, nor a folder {name} with them")
+    if (found := _at_hand(name, file, folder)) is None:
+        raise DataError(f"{folder}: holds neither {file} nor {file}.gz, nor a folder {name} with them")
+    return found
 
 
 def at_hand(name: str) -> bool:
@@ -211,11 +273,12 @@ def at_hand(name: str) -> bool:
     if name not in SOURCES:
         return True
     files = [file for pair in FILES.values() for file in pair]
-    if os.environ.get(DATA_DIR_VARIABLE):
-        try:
-            return all(_locate(name, file, None, None).is_file() for file in files)
-        except DataError:
-            return False
+    try:
+        folder = _folder(None)
+    except UsageError:
+        return False
+    if folder is not None:
+        return all(_at_hand(name, file, folder) for file in files)
     return all((_cache(name) / f"{file}.gz").is_file() for file in files)
 
 
@@ -234,6 +297,8 @@ def _download(name: str, file: str, progress: Callable[[str], Any] | None) -> Pa
     source = SOURCES[name]
     cache = _cache(name)
     archive = f"{file}.gz"
+    if (cache / archive).exists() and not (cache / archive).is_file():
+        raise DataError(f"{cache / archive}: is no file; remove it")  # pooch would wait for what a pipe has to say
     downloader = pooch.HTTPDownloader(progressbar=progress(archive) if progress else False, timeout=30)
     own = os.environ.get(MIRRORS_VARIABLE, "").split()
     reasons = []

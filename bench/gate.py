@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from backends import Entry
-from bench import environments, ground, installing, pins, results, revision
+from bench import data, environments, ground, installing, pins, results, revision
 from bench.cases import Case, Selection, UsageError, impossible
 from bench.conductor import Conductor, Outcome, Plan
 from bench.control import control_of, controls_for, is_control
@@ -73,7 +73,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Terms:
-    """What a gate was asked for. `passes` fixes their number; None goes on until every case is resolved."""
+    """What a gate was asked for. `passes` fixes their number; None goes on until every case is resolved.
+
+    `verified` is whether the data are known to be those of that name.
+    """
 
     cases: tuple[Case, ...]
     selection: Selection
@@ -83,6 +86,7 @@ class Terms:
     max_minutes: float
     plan: Plan
     command: str
+    verified: bool = True
 
 
 @dataclass
@@ -363,5 +367,6 @@ def start(terms: Terms, results_folder: Path, registry: Mapping[str, Entry], bas
     folder = results.make_folder(results_folder, f"{now:%Y%m%dT%H%M%S}-{terms.seed:08x}-gate")
     details = Machine.here(SOURCE_ROOT).details()
     asked = {"command": terms.command, "seed": terms.seed, "base": base.label, "head": head.label}
+    asked["data"] = data.called(terms.data, terms.verified)
     results.write_json(folder / "machine.json", {**details, **asked})
     return Gate(folder, terms, registry, base, head, now.isoformat(timespec="seconds"))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.lenet import CLASSES, VARIANTS, initial_weights
-from bench import checkpoints, data, environments, pictures, train
+from backends.lenet import CLASSES, VARIANTS, initial_weights, stage_shapes
+from bench import checkpoints, data, environments, pictures, spelling, train
 from bench.cases import Case, Selection, UsageError, expand, impossible
 from bench.checkpoints import Checkpoint
 from bench.options import known_backends, refuse_unused
@@ -40,7 +40,7 @@ class Chosen:
 def untrained(variant: str) -> Checkpoint:
     """The weights from which every benchmark starts. Raises UsageError."""
     if variant not in VARIANTS:
-        raise UsageError(f"unknown variant {variant!r}; known are {', '.join(VARIANTS)}")
+        raise UsageError(spelling.unknown("variant", variant, VARIANTS))
     return Checkpoint(initial_weights(VARIANTS[variant]), {"variant": variant})
 
 
@@ -128,8 +128,18 @@ def by_backend(at: Checkpoint, images: np.ndarray, asked: Asked, patience: float
         end = train.converse("look", asked.python, case, order, patience)
         if end.status != "ok":
             raise UsageError(f"{case.backend} {case.mode}: {end.status}: {end.reason}")
-        with np.load(stages) as found:
-            return {name: found[name] for name in found.files}
+        try:
+            with np.load(stages) as file:
+                found = {name: file[name] for name in file.files}
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{case.backend} {case.mode}: its stages cannot be read ({type(error).__name__})"
+            ) from error
+    for name, shape in stage_shapes(at.variant).items():
+        if name not in found or found[name].shape != (len(images), *shape) or found[name].dtype.kind != "f":
+            told = f"is {found[name].dtype} {found[name].shape}" if name in found else "is not there"
+            raise UsageError(f"{case.backend} {case.mode}: its stage {name} {told}, not {(len(images), *shape)}")
+    return found
 
 
 def largest_error(stages: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
@@ -184,4 +194,4 @@ def at_hand(at: Checkpoint) -> list[Chosen]:
     if not data.at_hand(name):
         raise UsageError(f"set {data.DATA_DIR_VARIABLE} to where {name} is")
     images = train.load_images(name, at.variant.name, normalisation, None)
-    return [choose(word, images, name) for word in USUAL]
+    return [choose(word, images, data.called(name, images.verified)) for word in USUAL]

@@ -5,18 +5,39 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import backends
 from backends import Entry
-from bench import environments, ground
+from bench import environments, ground, spelling
 from bench.cases import Case, Selection, UsageError
-from bench.data import NAMES
+from bench.data import NAMES, SOURCES
+from bench.paths import path_of
 
 LONGEST_SECONDS = 1_000_000
-SWEPT_BATCHES = (1, 4, 16, 64, 128, 256, 1024, 4096)
+VARIED_BATCHES = (1, 4, 16, 64, 128, 256, 1024, 4096)
+AXES = ("batch", "threads")
+ALLOCATORS = ("steady", "system")
+
+
+def placed(parameter: typer.CallbackParam, value: Any) -> Any:
+    """The path that a parameter's words are, or every one of several. Raises UsageError."""
+    if isinstance(value, (list, tuple)):
+        return [path_of(one, parameter.opts[0]) for one in value]
+    return None if value is None else path_of(value, parameter.opts[0])
+
+
+def path_option(*names: str, metavar: str = "PATH", **words: Any) -> Any:
+    """An option that is a path, with `~` for the home folder: typer itself would make `.` of an empty one."""
+    return typer.Option(*names, parser=str, callback=placed, metavar=metavar, **words)
+
+
+def path_argument(**words: Any) -> Any:
+    """The same for an argument, or several of them."""
+    return typer.Argument(parser=str, callback=placed, **words)
+
 
 Backends = Annotated[list[str], typer.Option("--backend", help="only these backends; each must be able to run")]
 Modes = Annotated[list[str], typer.Option("--mode", help="only these modes")]
@@ -25,7 +46,7 @@ Variants = Annotated[list[str], typer.Option("--variant", help="variants of the 
 Devices = Annotated[list[str], typer.Option("--device", help="cpu or cuda")]
 Precisions = Annotated[list[str], typer.Option("--precision", help="float32, float64 or tf32")]
 Data = Annotated[str, typer.Option("--data", help=f"one of {', '.join(NAMES)}")]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="folder with IDX files, gzip or plain")]
+DataDir = Annotated[Path | None, path_option("--data-dir", help="folder with IDX files, gzip or plain")]
 Pythons = Annotated[
     list[str], typer.Option("--python", metavar="BACKEND=PATH", help="run a backend in this interpreter")
 ]
@@ -33,7 +54,8 @@ With = Annotated[
     list[str],
     typer.Option("--with", metavar="PACKAGE==VERSION", help="instead of that pin, in an environment of its own"),
 ]
-Results = Annotated[Path, typer.Option("--results", help="where run folders go")]
+Results = Annotated[Path, path_option("--results", help="where run folders go")]
+Resume = Annotated[Path | None, path_option("--resume", metavar="RUN", help="go on with an interrupted run")]
 
 
 def finite(value: float) -> float:
@@ -85,15 +107,15 @@ def select(
     )
 
 
-def swept(selection: Selection, axis: str) -> Selection:
+def varied(selection: Selection, axis: str) -> Selection:
     """The selection at every batch size, or with every power of two of threads and all CPUs. Raises UsageError."""
     if axis == "batch":
-        return replace(selection, batch_sizes=SWEPT_BATCHES)
+        return replace(selection, batch_sizes=VARIED_BATCHES)
     if axis == "threads":
         cpus = len(ground.allowed_cpus())
         powers = (2**exponent for exponent in range(cpus.bit_length()))
         return replace(selection, threads=tuple(dict.fromkeys([*(n for n in powers if n <= cpus), cpus])))
-    raise UsageError(f"--sweep {axis!r} is neither batch nor threads")
+    raise UsageError(f"--vary {axis!r} is neither batch nor threads{spelling.suggestion('axis', axis, AXES)}")
 
 
 def lanes(values: list[str]) -> tuple[str, ...]:
@@ -101,12 +123,24 @@ def lanes(values: list[str]) -> tuple[str, ...]:
     return () if "all" in names(values) else names(values)
 
 
+def refuse_without_effect(context: typer.Context, why: str, *names: str) -> None:
+    """Raise UsageError where the command line itself says one of these parameters, which then changes nothing."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"{parameter.opts[0]} has no effect {why}; leave it out")
+
+
 def refuse_beside_resume(context: typer.Context) -> None:
     """A run that is resumed goes on as it was asked for. Raises UsageError where an option says otherwise."""
-    sources = {name: context.get_parameter_source(name) for name in context.params if name != "resume"}
-    if others := [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]:
-        option = {"results_folder": "results", "with_pins": "with"}.get(others[0], others[0]).replace("_", "-")
-        raise UsageError(f"--{option} has no effect beside --resume: the run goes on as it was begun; leave it out")
+    others = [name for name in context.params if name != "resume"]
+    refuse_without_effect(context, "beside --resume: the run goes on as it was begun", *others)
+
+
+def refuse_unread(data_dir: Path | None, data: str) -> None:
+    """Raise UsageError for a folder that is named beside a data set which is read from none."""
+    if data_dir is not None and data in NAMES and data not in SOURCES:
+        raise UsageError(f"--data-dir {data_dir} has no effect on --data {data}; leave it out, or add --data mnist")
 
 
 def backends_of(values: list[str]) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import random
 import tempfile
 import time
@@ -69,6 +68,7 @@ class Request:
     `named` are the backends named on the command line: they must be there. `passes` is how many
     undisturbed passes are wanted; None goes on until every interval is within `target` (half its
     width, relative). No pass begins that would not end within `max_minutes`, but for the `fewest_passes`.
+    `verified` is whether the data are known to be those of that name, which nobody can know before they are read.
     """
 
     cases: tuple[Case, ...]
@@ -83,6 +83,7 @@ class Request:
     plan: Plan
     command: str
     fewest_passes: int = 2
+    verified: bool = True
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -121,6 +122,11 @@ class Run:
     rounds: list[Round] = field(default_factory=list)
     equivalence: list[Equivalence] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
+
+    @property
+    def data(self) -> str:
+        """What the data count as."""
+        return data.called(self.request.data, self.request.verified)
 
     def add(self, outcome: Outcome, number: int) -> None:
         """Take in what one process brought home."""
@@ -239,7 +245,7 @@ class Run:
             precision=case.precision,
             batch_size=case.batch_size,
             threads=case.threads,
-            data=self.request.data,
+            data=self.data,
             passes=len(passes),
             rounds=len(rounds),
             import_s=_median(process.import_s for process in processes),
@@ -397,9 +403,19 @@ def start(request: Request, results_folder: Path, registry: Mapping[str, Entry])
     folder = results.make_folder(results_folder, f"{now:%Y%m%dT%H%M%S}-{request.seed:08x}")
     machine = Machine.here(SOURCE_ROOT)
     run = Run(folder, request, registry, machine, now.isoformat(timespec="seconds"))
-    results.write_json(folder / REQUEST_FILE, {"utc": run.utc, "request": request.as_json()})
+    write_request(run)
     results.write_json(folder / "machine.json", {**machine.details(), "command": request.command, "seed": request.seed})
     return run
+
+
+def write_request(run: Run) -> None:
+    results.write_json(run.folder / REQUEST_FILE, {"utc": run.utc, "request": run.request.as_json()})
+
+
+def doubt(run: Run) -> None:
+    """The run counts its data as unverified from now on, whatever is read when it is resumed."""
+    run.request = replace(run.request, verified=False)
+    write_request(run)
 
 
 def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]) -> Run:
@@ -410,12 +426,12 @@ def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]
     """
     path = folder / REQUEST_FILE
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        request = Request.from_json(fields["request"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        fields = results.read_json(path)
+        request, utc = Request.from_json(fields["request"]), str(fields["utc"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise results.ResultsError(f"{path}: tells of no run that could be resumed ({error})") from error
     registry = known(dict(request.interpreters))
-    run = Run(folder, request, registry, Machine.here(SOURCE_ROOT), fields["utc"])
+    run = Run(folder, request, registry, Machine.here(SOURCE_ROOT), utc)
     processes = results.read_rows_if_any(folder, Process)
     rounds = results.read_rows_if_any(folder, Round)
     run.equivalence = results.read_rows_if_any(folder, Equivalence)
@@ -482,15 +498,16 @@ def look_for_environments(run: Run) -> dict[Case, Path]:
 @contextmanager
 def datasets(
     cases: Collection[Case], name: str, data_dir: Path | None, bars: Callable[[str], Any] | None = None
-) -> Iterator[dict[str, Path]]:
-    """The data of every variant, as arrays that workers map: one folder per variant. Raises DataError.
+) -> Iterator[tuple[dict[str, Path], bool]]:
+    """The data of every variant, as arrays that workers map: one folder per variant; and whether they are verified.
 
-    `bars` makes progress bars for downloads, as `data.load` wants them.
+    `bars` makes progress bars for downloads, as `data.load` wants them. Raises DataError.
     """
     with tempfile.TemporaryDirectory(prefix="lenet-bench-data-") as scratch:
-        folders = {}
+        folders, verified = {}, True
         for variant in {case.variant for case in cases}:
             dataset = data.load(name, VARIANTS[variant].input_size, "train", data_dir, bars)
+            verified = verified and dataset.verified
             folders[variant] = Path(scratch) / variant
             folders[variant].mkdir()
             try:
@@ -500,7 +517,7 @@ def datasets(
                 raise data.DataError(
                     f"{scratch}: cannot hold the data for the workers ({error}); set TMPDIR"
                 ) from error
-        yield folders
+        yield folders, verified
 
 
 def process_row(outcome: Outcome, number: int) -> Process:

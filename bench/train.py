@@ -44,7 +44,7 @@ Tell = Callable[[Course, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What a training run is asked to do."""
+    """What a training run is asked to do; `verified` is whether its data are known to be those of their name."""
 
     courses: tuple[Course, ...]
     named: frozenset[str]
@@ -52,6 +52,7 @@ class Request:
     interpreters: Mapping[str, Path]
     deadline_seconds: float
     command: str
+    verified: bool = True
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -61,6 +62,7 @@ class Request:
             "interpreters": {name: str(path) for name, path in self.interpreters.items()},
             "deadline_seconds": self.deadline_seconds,
             "command": self.command,
+            "verified": self.verified,
         }
 
     @classmethod
@@ -157,7 +159,7 @@ class TrainingRun:
             precision=case.precision,
             batch_size=case.batch_size,
             threads=case.threads,
-            data=course.data,
+            data=data.called(course.data, self.request.verified),
             initialisation=course.initialisation,
             normalisation=course.normalisation,
             learning_rate=course.learning_rate,
@@ -231,16 +233,26 @@ def start(request: Request, results_folder: Path, registry: Mapping[str, Entry])
     folder = results.make_folder(results_folder, f"{now:%Y%m%dT%H%M%S}-train-{first.case.variant}-{first.seed}")
     machine = Machine.here(SOURCE_ROOT)
     run = TrainingRun(folder, request, registry, machine, now.isoformat(timespec="seconds"))
-    results.write_json(folder / REQUEST_FILE, {"utc": run.utc, "request": request.as_json()})
+    write_request(run)
     results.write_json(folder / "machine.json", {**machine.details(), "command": request.command})
     return run
+
+
+def write_request(run: TrainingRun) -> None:
+    results.write_json(run.folder / REQUEST_FILE, {"utc": run.utc, "request": run.request.as_json()})
+
+
+def doubt(run: TrainingRun) -> None:
+    """The run counts its data as unverified from now on, whatever is read when it is resumed."""
+    run.request = replace(run.request, verified=False)
+    write_request(run)
 
 
 def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]) -> TrainingRun:
     """A run as its folder tells it. Raises ResultsError where the folder is none of a training run."""
     path = folder / REQUEST_FILE
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = results.read_json(path)
         request, utc = Request.from_json(fields["request"]), str(fields["utc"])
         registry = known(dict(request.interpreters))
         for course in request.courses:
@@ -298,14 +310,18 @@ def key(course: Course) -> tuple[str, str, str]:
 @contextmanager
 def prepared(
     courses: Sequence[Course], data_dir: Path | None, bars: Callable[[str], Any] | None = None
-) -> Iterator[dict[tuple[str, str, str], Path]]:
-    """The images of every course as arrays that workers map. Raises DataError, or UsageError where they are too few."""
+) -> Iterator[tuple[dict[tuple[str, str, str], Path], bool]]:
+    """The images of every course as arrays that workers map, and whether all are verified.
+
+    Raises DataError, or UsageError where they are too few.
+    """
     with tempfile.TemporaryDirectory(prefix="lenet-bench-data-") as scratch:
-        folders = {}
+        folders, verified = {}, True
         for name, variant, normalisation in dict.fromkeys(map(key, courses)):
             folder = folders[name, variant, normalisation] = Path(scratch) / f"{name}-{variant}-{normalisation}"
             folder.mkdir()
             images = load_images(name, variant, normalisation, data_dir, bars)
+            verified = verified and images.verified
             for course in courses:
                 if key(course) == (name, variant, normalisation):
                     refuse_too_few(course, len(images.labels))
@@ -313,7 +329,7 @@ def prepared(
                 images.write(folder)
             except OSError as error:
                 raise data.DataError(f"{scratch}: cannot hold the data ({error}); set TMPDIR") from error
-        yield folders
+        yield folders, verified
 
 
 def refuse_too_few(course: Course, count: int) -> None:
@@ -336,6 +352,7 @@ def load_images(
         seen.labels,
         normalised(unseen.images, normalisation, seen.images),
         unseen.labels,
+        seen.verified and unseen.verified,
     )
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from backends.interface import Trainer, Unsupported
 from backends.lenet import VARIANTS, Variant, drawn_weights
-from bench import checkpoints, ground
+from bench import checkpoints, ground, spelling
 from bench.cases import Case, UsageError
 from bench.checkpoints import Checkpoint
 from bench.reference import cross_entropy
@@ -38,6 +38,7 @@ NORMALISATIONS = ("unit", "standard", "paper")
 # Steps between two looks at the losses, and images at a time where nothing is trained.
 MOST_STEPS, TRIED_AT_ONCE = 64, 500
 LAST, BEST = "last.npz", "best.npz"
+ARRAYS = ("images", "labels", "test_images", "test_labels")
 WAY_OUT = "try a lower --learning-rate"
 
 
@@ -91,21 +92,24 @@ class Course:
 
 @dataclass(frozen=True)
 class Images:
-    """The splits of a data set, normalised, as the harness prepared them: images (M, 1, S, S) float32, labels (M,)."""
+    """The splits of a data set, normalised, as the harness prepared them: images (M, 1, S, S) float32, labels (M,).
+
+    `verified` is for the harness: whether they are known to be the data set of their name.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
+    verified: bool = True
 
     @classmethod
     def read(cls, folder: Path) -> Images:
-        names = ("images", "labels", "test_images", "test_labels")
-        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names))
+        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS))
 
     def write(self, folder: Path) -> None:
-        for name, value in vars(self).items():
-            np.save(folder / f"{name}.npy", value)
+        for name in ARRAYS:
+            np.save(folder / f"{name}.npy", getattr(self, name))
 
 
 def normalised(images: np.ndarray, kind: str, of: np.ndarray) -> np.ndarray:
@@ -119,7 +123,7 @@ def normalised(images: np.ndarray, kind: str, of: np.ndarray) -> np.ndarray:
     if kind == "paper":
         return (images * np.float32(1.275) - np.float32(0.1)).astype(np.float32)
     if kind != "unit":
-        raise UsageError(f"unknown normalisation {kind!r}; known are {', '.join(NORMALISATIONS)}")
+        raise UsageError(spelling.unknown("normalisation", str(kind), NORMALISATIONS))
     return images
 
 

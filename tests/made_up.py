@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from backends.lenet import VARIANTS, initial_weights
+from bench import checkpoints
 from bench.cases import Case
+from bench.checkpoints import Checkpoint
 from bench.control import control_of
 from bench.results import (
     Accuracy,
@@ -190,6 +193,12 @@ def write_training(folder: Path, cases: Sequence[Case] = CASES[3:6], seed: int =
     write_rows(folder, Accuracy, rows)
     (folder / "machine.json").write_text(json.dumps({"cpu": "A processor", "command": "lenet-bench train"}))
     return folder
+
+
+def write_weights(path: Path, variant: str = "lenet5", **course: Any) -> Path:
+    """Untrained weights as `lenet-bench train` saves them, trained by that course."""
+    checkpoints.save(path, Checkpoint(initial_weights(VARIANTS[variant]), {"variant": variant, "course": course}))
+    return path
 
 
 def write_gate(folder: Path) -> Path:

@@ -186,7 +186,7 @@ def test_an_environment_that_could_not_be_made_says_why(tmp_path: Path) -> None:
         (("--batch", "many"), "--batch 'many' is not a whole number"),
         (("--batch", "0"), "batch size 0"),
         (("--data", "cifar"), "unknown data set 'cifar'"),
-        (("--data", "mnist", "--data-dir", "/nowhere"), "/nowhere: holds neither"),
+        (("--data", "mnist", "--data-dir", "/nowhere"), "/nowhere: there is no such folder"),
         (("--python", "torch"), "--python 'torch' is not of the form backend=PATH"),
         (("--python", "other=/nowhere/python"), "/nowhere/python does not run"),
         (("--allocator", "magic"), "--allocator 'magic' is neither steady nor system"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.server
+import json
+import os
 import shutil
 import socket
 import struct
@@ -18,6 +20,9 @@ import pytest
 
 from bench import data
 from bench.data import DATA_DIR_VARIABLE, FILES, MIRRORS_VARIABLE, SOURCES, DataError, border, load, read_idx, synthetic
+from bench.results import Accuracy, Throughput, read_rows
+from tests import made_up
+from tests.commands import in_this_process
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 needs_mnist = pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not here")
@@ -254,3 +259,201 @@ def test_a_border_is_black_and_even() -> None:
     assert framed.shape == (1, 1, 28, 28)
     assert framed.sum() == 24 * 24
     assert framed[0, 0, 2, 2] == framed[0, 0, 25, 25] == 1
+
+
+@pytest.fixture
+def fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in Fashion-MNIST's form: 60 training images and 20 for the test, as many of every class; packed."""
+    monkeypatch.setattr(data, "ROWS", {"train": 60, "test": 20})
+    monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
+    folder = tmp_path / "fashion"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for split, (images, labels) in FILES.items():
+        count = data.ROWS[split]
+        pixels = random.integers(0, 256, (count, 28, 28))
+        for name, values in ((images, pixels), (labels, random.permutation(count) % 10)):
+            (folder / f"{name}.gz").write_bytes(gzip.compress(idx(values.astype(np.uint8)), mtime=0))
+    return folder
+
+
+def publish(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the sums of Fashion-MNIST be those of the files in that folder."""
+    sums = {path.name.removesuffix(".gz"): hashlib.md5(path.read_bytes()).hexdigest() for path in folder.glob("*.gz")}
+    monkeypatch.setitem(SOURCES, "fashion-mnist", replace(SOURCES["fashion-mnist"], md5=sums))
+
+
+def rewrite(path: Path, change: object) -> None:
+    """Its values as that makes them."""
+    values = read_idx(path, 3 if "images" in path.name else 1).copy()
+    path.write_bytes(gzip.compress(idx(np.asarray(change(values), np.uint8))))  # type: ignore[operator]
+
+
+def test_files_with_published_sums_are_verified_and_others_are_not(
+    fashion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not load("fashion-mnist", 28, "train", fashion).verified
+    publish(fashion, monkeypatch)
+    for split in ("train", "test"):
+        assert load("fashion-mnist", 28, split, fashion).verified
+    packed = fashion / "train-images-idx3-ubyte.gz"
+    content = packed.read_bytes()
+    packed.write_bytes(gzip.compress(gzip.decompress(content), 1))
+    assert not load("fashion-mnist", 28, "train", fashion).verified, "packed anew: no sum can tell"
+    assert load("fashion-mnist", 28, "test", fashion).verified, "which is of the other files"
+    packed.write_bytes(content)
+    labels = fashion / "train-labels-idx1-ubyte.gz"
+    labels.with_suffix("").write_bytes(gzip.decompress(labels.read_bytes()))
+    assert not load("fashion-mnist", 28, "train", fashion).verified, "a plain file comes before a packed one"
+
+
+def test_what_counts_as_unverified_says_so() -> None:
+    assert data.called("fashion-mnist", False) == "fashion-mnist (unverified)"
+    assert data.called("fashion-mnist", True) == "fashion-mnist"
+    assert load("digits", 28).verified
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("train-labels-idx1-ubyte", lambda labels: np.where(labels == 3, 4, labels), r"label . is there \d+ times"),
+        ("t10k-labels-idx1-ubyte", lambda labels: labels * 0, "label 0 is there 20 times; fashion-mnist has 2 of"),
+        ("t10k-labels-idx1-ubyte", lambda labels: labels[:-1], "19 labels for 20 images"),
+        ("train-images-idx3-ubyte", lambda images: images[:20], "where fashion-mnist has"),
+    ],
+)
+def test_what_cannot_be_fashion_mnist_is_refused(fashion: Path, name: str, change: object, message: str) -> None:
+    rewrite(fashion / f"{name}.gz", change)
+    with pytest.raises(DataError, match=message) as refusal:
+        for split in ("train", "test"):
+            load("fashion-mnist", 28, split, fashion)
+    assert "\n" not in str(refusal.value)
+    assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_test_images_that_are_training_images_are_refused(fashion: Path, split: str) -> None:
+    train, test = (fashion / f"{FILES[one][0]}.gz" for one in ("train", "test"))
+    kept = read_idx(train, 3)
+    few, most = test.read_bytes(), kept[10:30].copy()
+    most[:5] = read_idx(test, 3)[:5]
+    test.write_bytes(gzip.compress(idx(most)))
+    with pytest.raises(DataError, match=r"t10k-images.*: 15 of its 20 images are training images, too"):
+        load("fashion-mnist", 28, split, fashion)
+    test.write_bytes(few)
+    rewrite(test, lambda images: np.concatenate([kept[:3], images[3:]]))
+    assert not load("fashion-mnist", 28, split, fashion).verified, "a few are in both of the published sets"
+
+
+@pytest.mark.parametrize("kind", range(2))
+def test_one_file_for_both_splits_is_refused(fashion: Path, kind: int) -> None:
+    train, test = (fashion / f"{FILES[one][kind]}.gz" for one in ("train", "test"))
+    test.unlink()
+    test.symlink_to(train)
+    with pytest.raises(DataError, match="t10k"):
+        load("fashion-mnist", 28, "test", fashion)
+
+
+def test_who_trains_on_one_split_needs_no_other(fashion: Path) -> None:
+    other = fashion / "t10k-images-idx3-ubyte.gz"
+    other.write_bytes(other.read_bytes()[:50])
+    assert len(load("fashion-mnist", 28, "train", fashion).labels) == 60
+    other.unlink()
+    assert len(load("fashion-mnist", 28, "train", fashion).labels) == 60
+
+
+@needs_mnist
+def test_mnist_is_verified_by_its_sums_or_refused(tmp_path: Path) -> None:
+    for name in FILES["test"]:
+        (tmp_path / name).write_bytes(gzip.decompress((SHARED / f"{name}.gz").read_bytes()))
+    assert load("mnist", 28, "test", tmp_path).verified, "plain files have sums, too"
+    with pytest.raises(DataError, match="is mnist's file of that name, not fashion-mnist's"):
+        load("fashion-mnist", 28, "test", tmp_path)
+
+
+def test_a_pipe_in_the_cache_keeps_nobody_waiting(mirror: list[str], tmp_path: Path) -> None:
+    place = tmp_path / "cache" / "lenet-bench" / "mnist"
+    place.mkdir(parents=True)
+    os.mkfifo(place / "train-images-idx3-ubyte.gz")
+    with pytest.raises(DataError, match="is no file; remove it"):
+        load("mnist", 28)
+
+
+def test_a_link_in_the_cache_is_replaced_and_what_it_leads_to_is_left(mirror: list[str], tmp_path: Path) -> None:
+    place = tmp_path / "cache" / "lenet-bench" / "mnist"
+    place.mkdir(parents=True)
+    (tmp_path / "precious").write_text("mine")
+    (place / "train-images-idx3-ubyte.gz").symlink_to(tmp_path / "precious")
+    assert len(load("mnist", 28).labels) == 6
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def in_fashion(fashion: Path, *arguments: str) -> list[str]:
+    """A command with those data; the lines that it prints. Nothing is there to measure with: rows say so."""
+    done = in_this_process(*arguments, "--data", "fashion-mnist", "--data-dir", str(fashion), cwd=fashion.parent)
+    assert done.returncode in (0, 4), done.stderr
+    return done.stdout.splitlines()
+
+
+UNVERIFIED = "fashion-mnist (unverified)"
+
+
+def test_a_run_says_that_its_data_are_unverified_and_goes_on_saying_it(
+    fashion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    length = ("--quick", "--passes", "1", "--max-minutes", "0", "--batch", "8")
+    lines = in_fashion(fashion, "run", "--mode", "im2col", *length)
+    assert any(line.startswith(f"data {UNVERIFIED}, seed ") for line in lines)
+    (run,) = (fashion.parent / "results").iterdir()
+    assert {row.data for row in read_rows(run, Throughput)} == {UNVERIFIED}
+    publish(fashion, monkeypatch)
+    for _ in range(2):
+        done = in_this_process("run", "--resume", str(run), cwd=fashion.parent)
+        assert f"data {UNVERIFIED}, seed " in done.stdout, done.stderr
+        assert {row.data for row in read_rows(run, Throughput)} == {UNVERIFIED}
+    shown = in_this_process("report", str(run), cwd=fashion.parent)
+    assert shown.returncode == 0, shown.stderr
+    for page in ("report.html", "report.md"):
+        assert UNVERIFIED in (run / page).read_text(encoding="utf-8")
+
+
+def test_a_run_of_verified_data_that_goes_on_with_others_says_so(
+    fashion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = SOURCES["fashion-mnist"]
+    publish(fashion, monkeypatch)
+    length = ("--quick", "--passes", "1", "--max-minutes", "0", "--batch", "8")
+    assert any(line.startswith("data fashion-mnist, ") for line in in_fashion(fashion, "run", "--mode", "jit", *length))
+    (run,) = (fashion.parent / "results").iterdir()
+    monkeypatch.setitem(SOURCES, "fashion-mnist", genuine)
+    assert f"data {UNVERIFIED}, " in in_this_process("run", "--resume", str(run), cwd=fashion.parent).stdout
+    publish(fashion, monkeypatch)
+    assert f"data {UNVERIFIED}, " in in_this_process("run", "--resume", str(run), cwd=fashion.parent).stdout
+
+
+def test_a_training_says_that_its_data_are_unverified_and_goes_on_saying_it(
+    fashion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = in_fashion(fashion, "train", "--mode", "im2col", "--batch", "8", "--epochs", "1")
+    assert any(line.startswith(f"data {UNVERIFIED}, run folder ") for line in lines)
+    (run,) = (fashion.parent / "results").iterdir()
+    assert {row.data for row in read_rows(run, Accuracy)} == {UNVERIFIED}
+    publish(fashion, monkeypatch)
+    done = in_this_process("train", "--resume", str(run), cwd=fashion.parent)
+    assert f"data {UNVERIFIED}, run folder " in done.stdout, done.stderr
+    assert {row.data for row in read_rows(run, Accuracy)} == {UNVERIFIED}
+
+
+def test_a_gate_a_selfcheck_and_evaluate_say_so_too(fashion: Path) -> None:
+    other = f"numpy={fashion}"  # an interpreter that does not run
+    lines = in_fashion(fashion, "gate", "--base-python", other, "--mode", "im2col", "--passes", "2", "--allow-dirty")
+    assert any(line.startswith(f"data {UNVERIFIED}, seed ") for line in lines)
+    (run,) = (fashion.parent / "results").iterdir()
+    assert any(UNVERIFIED in note for note in json.loads((run / "verdicts.json").read_text())["notes"])
+    assert json.loads((run / "machine.json").read_text())["data"] == UNVERIFIED
+    assert in_this_process("report", str(run), cwd=fashion.parent).returncode == 0
+    assert UNVERIFIED in (run / "report.md").read_text(encoding="utf-8")
+    lines = in_fashion(fashion, "selfcheck", "--backend", "numpy", "--passes", "2", "--batch", "8")
+    assert any(line.startswith(f"data {UNVERIFIED}, seed ") for line in lines)
+    made_up.write_weights(fashion.parent / "w.npz")
+    assert any(UNVERIFIED in line for line in in_fashion(fashion, "evaluate", "w.npz", "--mode", "im2col"))
