@@ -351,7 +351,6 @@ def compare(
 
 @app.command()
 def gate(
-    context: typer.Context,
     base: Annotated[str | None, typer.Option("--base", metavar="REV", help="the revision to compare with")] = None,
     base_python: Annotated[
         list[str],
@@ -385,10 +384,6 @@ def gate(
     ] = False,
 ) -> None:
     """Base and head side by side, in turns: red only for a slowdown that two looks confirm."""
-    if passes is not None:
-        refuse_without_effect(context, "beside --passes, which says how many", "quick", "max_minutes")
-    if quick:
-        refuse_without_effect(context, "beside --quick, which makes three passes", "max_minutes")
     refuse_unread(data_dir, data)
     interpreters = environments.parse_interpreters(python)
     base_interpreters = environments.parse_interpreters(base_python, "--base-python")

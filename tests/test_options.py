@@ -55,12 +55,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
         (("run", "--vary", "batch", "--sweep", "batch"), "--sweep has no effect beside --vary"),
         (("run", "--resume", "nowhere", "--vary", "batch"), "--vary has no effect beside --resume"),
         (("run", "--resume", "nowhere", "--sweep", "batch"), "--sweep has no effect beside --resume"),
-        (("gate", "--base", "HEAD", "--passes", "2", "--quick"), "--quick has no effect beside --passes"),
-        (
-            ("gate", "--base", "HEAD", "--passes", "2", "--max-minutes", "1"),
-            "--max-minutes has no effect beside --pass",
-        ),
-        (("gate", "--base", "HEAD", "--quick", "--max-minutes", "1"), "--max-minutes has no effect beside --quick"),
         (("inspect", "--deadline", "9"), "--deadline has no effect without --backend"),
         (("inspect", "--with", "torch==2"), "--with has no effect without --backend"),
         (("inspect", "--mode", "eager"), "--mode has no effect without --backend"),
@@ -83,7 +77,8 @@ def test_an_option_that_changes_nothing_is_refused(tmp_path: Path, arguments: tu
         ("run", "--vary", "threads", "--batch", "8", "--passes", "2", "--max-minutes", "1"),
         ("run", "--precision-target", "1%", "--max-minutes", "1"),
         ("gate", "--base-python", HERE, "--max-minutes", "1"),
-        ("gate", "--base-python", HERE, "--passes", "2"),
+        ("gate", "--base-python", HERE, "--passes", "2", "--max-minutes", "1"),
+        ("gate", "--base-python", HERE, "--passes", "2", "--quick"),  # quick: it is called advisory
         ("selfcheck", "--passes", "2", "--sweeps", "10"),
     ],
 )
