@@ -38,7 +38,7 @@ from bench.options import (
 from bench.results import Accuracy
 from bench.selfcheck import cases as representative
 from bench.tables import markdown_table, rich_table
-from bench.terminal import DownloadBar, only_run_here, output, page_of, say, warn_if_busy
+from bench.terminal import DownloadBar, only_run_here, output, page_of, say, tell_tree, warn_if_busy
 from bench.training import NORMALISATIONS, SCHEDULES, Course
 
 app = typer.Typer()
@@ -147,6 +147,7 @@ def train(
         interpreters = environments.ready(cases, registry, request.interpreters, with_pins, say)
         request = replace(request, interpreters=interpreters, named=request.named | set(interpreters))
         run = run or trainings.start(request, results_folder, registry)
+        tell_tree()
         warn_if_busy()
         try:
             with bars() as tell:
@@ -250,6 +251,7 @@ def accuracy(
     rows = [row for folder in run for row in results.read_rows(folder, Accuracy)]
     if not rows:
         raise UsageError(f"{run[0]}: its accuracy.csv has no rows")
+    tell_tree()
     if markdown:
         grid = grids.accuracies(rows).without(["losses apart", "status"])
         print(markdown_table(grid))
@@ -289,6 +291,7 @@ def evaluate(
     images = trainings.load_images(name, at.variant.name, course.get("normalisation", "unit"), data_dir)
     interpreters = environments.ready(cases, registry, interpreters, with_pins, say)
     found = evaluated(weights, at, cases, images, registry, interpreters, deadline)
+    tell_tree()
     output.print(rich_table(grids.evaluations(found, name)))
     for one in found:
         if one.status != "ok":

@@ -34,6 +34,7 @@ from bench.verdicts import FAILED, MISMATCH, MISSING, judge, look_fields
 BASE, HEAD = "base", "head"
 FEWEST_PASSES, MOST_PASSES = 5, 12
 QUICK_PASSES = 3
+THE_SAME = "base and head are the same code with the same packages: what differs here is chance"
 # Twice the processes of a run per pass, so rounds are fewer; more passes tell more than more rounds.
 PLAN = Plan(sweeps=50, case_seconds=2.0)
 
@@ -168,6 +169,7 @@ class Gate:
 def carry_out(gate: Gate, folders: Mapping[str, Path], progress: Callable[[str], None]) -> list[Verdict]:
     """Look once, look again at what is suspected; a verdict for every case."""
     interpreters = look_for_environments(gate)
+    note_if_the_same(gate, interpreters)
     conductor = Conductor(
         interpreters,
         gate.terms.data,
@@ -243,6 +245,33 @@ def look_for_environments(gate: Gate) -> dict[Case, Path]:
             if reason:
                 gate.add(case, Outcome(replace(case, copy=copy), "unavailable", reason), 0)
     return interpreters
+
+
+def note_if_the_same(gate: Gate, interpreters: Mapping[Case, Path]) -> None:
+    """A gate of a thing beside itself says so: it answers another question than most who ask for one have."""
+    both = [[interpreters.get(replace(case, copy=copy)) for copy in (BASE, HEAD)] for case in gate.terms.cases]
+    pairs = [(old, new) for old, new in both if old and new]
+    if pairs and backends_of(gate.base.source) == backends_of(gate.head.source):
+        if all(same_packages(old, new) for old, new in pairs):
+            gate.notes.append(THE_SAME)
+
+
+def backends_of(source: Path) -> dict[str, bytes]:
+    """What is measured of a tree: every file by its place, but for what Python compiled."""
+    files = [path for path in (source / revision.MEASURED).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return {str(path.relative_to(source)): path.read_bytes() for path in files}
+
+
+def same_packages(python: Path, other: Path) -> bool:
+    """Whether two interpreters are one, or their environments were made of the same pins, in whatever order."""
+    if python.parent.resolve() == other.parent.resolve() and python.resolve() == other.resolve():
+        return True
+    stamps = [one.parent.parent / installing.STAMP for one in (python, other)]
+    if not all(stamp.is_file() for stamp in stamps):
+        return False
+    lines = [stamp.read_text(encoding="utf-8").splitlines() for stamp in stamps]
+    old, new = ({line.strip() for line in one if line.strip() and not line.startswith("#")} for one in lines)
+    return old == new
 
 
 def note_what_changed(gate: Gate, base: dict[str, Any], head: dict[str, Any]) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench import machine
+from bench import machine, revision
 from bench.cases import UsageError
-from bench.tree import is_checkout
+from bench.tree import SOURCE_ROOT, checkout_around, is_checkout
 
 WIDTH_WITHOUT_TERMINAL = 160
 
@@ -25,7 +25,7 @@ class Terminal(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 if isinstance(sys.stdout, io.TextIOWrapper):
@@ -33,12 +33,30 @@ if isinstance(sys.stdout, io.TextIOWrapper):
 
 # No markup: paths and the words of others have brackets of their own.
 output = Terminal(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, markup=False)
-errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+errors = Terminal(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def say(line: str, style: str = "") -> None:
     """One line as it is: of a path or of another's words, neither coloured by guess nor broken."""
     output.print(line, style=style, highlight=False, soft_wrap=True)
+
+
+def refuse_elsewhere() -> None:
+    """Raise UsageError where this is called in a checkout, and is not what stands there, whatever links lead to it."""
+    try:
+        found = checkout_around(Path.cwd())
+    except OSError:
+        return  # the working directory has been deleted
+    if found is not None and not found.samefile(SOURCE_ROOT):
+        raise UsageError(
+            f"this is lenet-bench of {SOURCE_ROOT}, called in another checkout, {found}: start that one "
+            f"(python {found}/bench/__main__.py, or nox -s bench there), or call this one from elsewhere"
+        )
+
+
+def tell_tree() -> None:
+    """Whose code runs: on standard error, what every command says once it has accepted its input."""
+    errors.print(revision.told(SOURCE_ROOT))
 
 
 def page_of(folder: Path) -> str:

@@ -7,16 +7,34 @@ harness's own environment; and what is edited during a run is not measured.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import shutil
 from pathlib import Path
 
-SOURCE_ROOT = Path(__file__).resolve().parent.parent
+# Not where the link that this file may be leads to: in a copy made of links, other files stand beside it.
+SOURCE_ROOT = Path(os.path.abspath(__file__)).parent.parent.resolve()
 PACKAGES = ("backends", "bench")
 
 
 def is_checkout() -> bool:
     """Whether this is a checkout, or an exported archive of one, and no installed package (pyproject.toml)."""
     return not (SOURCE_ROOT / "lenet_bench.py").is_file()
+
+
+def checkout_around(folder: Path) -> Path | None:
+    """The checkout of this suite, or the exported archive of one, that a folder lies in."""
+    return next(filter(is_of_this_suite, (folder, *folder.parents)), None)
+
+
+def is_of_this_suite(folder: Path) -> bool:
+    """Whether a checkout lies there: both packages, and a pyproject.toml of this name."""
+    with contextlib.suppress(OSError):
+        if (folder / "bench" / "__main__.py").is_file() and (folder / "backends" / "__init__.py").is_file():
+            text = (folder / "pyproject.toml").read_text(encoding="utf-8", errors="replace")
+            return re.search(r"""^\s*name\s*=\s*["']lenet-bench["']""", text, re.MULTILINE) is not None
+    return False
 
 
 def lay_out(folder: Path) -> Path:
