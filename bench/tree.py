@@ -8,9 +8,9 @@ harness's own environment; and what is edited during a run is not measured.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
-import shutil
 from pathlib import Path
 
 # Not where the link that this file may be leads to: in a copy made of links, other files stand beside it.
@@ -38,11 +38,24 @@ def is_of_this_suite(folder: Path) -> bool:
 
 
 def lay_out(folder: Path) -> Path:
-    """Copy the packages into that folder, which is made; the folder, for a worker's PYTHONPATH.
+    """Write the packages into that folder, which is made; the folder, for a worker's PYTHONPATH.
 
-    With what Python compiled of them, which stays valid because times of change are copied, too.
+    With what Python compiled of them, which stays valid because times of change are kept, too.
     """
-    for name in PACKAGES:
-        being_written = shutil.ignore_patterns("*.pyc.*")  # by a process that imports for the first time
-        shutil.copytree(SOURCE_ROOT / name, folder / name, ignore=being_written, ignore_dangling_symlinks=True)
+    for place, (content, changed) in as_it_stood(SOURCE_ROOT).items():
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, ns=(changed, changed))
     return folder
+
+
+@functools.cache
+def as_it_stood(root: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file of the packages by its place, and when it was changed, as first seen: a run's passes are of one tree."""
+    found = {}
+    for path in (path for name in PACKAGES for path in sorted((root / name).rglob("*"))):
+        being_written = ".pyc." in path.name  # by a process that imports for the first time
+        if not being_written and path.is_file():  # not an editor's dangling link
+            found[str(path.relative_to(root))] = path.read_bytes(), path.stat().st_mtime_ns
+    return found
