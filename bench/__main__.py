@@ -52,7 +52,12 @@ def open_streams() -> bool:
 
 def start_anew() -> None:
     """This command in a Python that looks at no variable and no folder of the user's. Never comes back."""
-    options = ["-E", "-P", *(["-s"] if sys.flags.no_user_site else []), *(["-X", "utf8"] if sys.flags.utf8_mode else [])]
+    options = [
+        "-E",
+        "-P",
+        *(["-s"] if sys.flags.no_user_site else []),
+        *(["-X", "utf8"] if sys.flags.utf8_mode else []),
+    ]
     command = [sys.executable, *options, os.path.abspath(__file__), *sys.argv[1:]]
     try:
         if os.name == "posix":
@@ -150,7 +155,7 @@ def fault() -> int:
 
 def tell(line: str) -> None:
     """One line on standard error, past whatever has become of `sys.stderr`."""
-    try:
+    try:  # noqa: SIM105  # in the first Python, contextlib could be the user's
         os.write(2, f"lenet-bench: {line}\n".encode("utf-8", "backslashreplace"))
     except BaseException:
         pass

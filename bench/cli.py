@@ -48,7 +48,18 @@ from bench.options import (
 from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict, case_of
 from bench.shapes import HELD, shape_rows
 from bench.tables import rich_table
-from bench.terminal import DownloadBar, errors, only_run_here, output, page_of, refuse_elsewhere, say, tell_tree, warn_if_busy, working
+from bench.terminal import (
+    DownloadBar,
+    errors,
+    only_run_here,
+    output,
+    page_of,
+    refuse_elsewhere,
+    say,
+    tell_tree,
+    warn_if_busy,
+    working,
+)
 from bench.verdicts import conclusion
 from bench.verdicts import exit_code as exit_code_of
 from bench.verify import BATCH_SIZE, Answer, ask, equivalence_rows

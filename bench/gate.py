@@ -88,7 +88,8 @@ class Terms:
 class Gate:
     """What a gate has brought home so far, and the folder it goes to.
 
-    `settled` are verdicts that no timing can change, with their reason; `gone` are cases the head no longer has.
+    `contents` are each side's modes and networks; `settled` are verdicts that no timing can change, with their reason;
+    `gone` are cases the head no longer has.
     """
 
     folder: Path
@@ -97,6 +98,7 @@ class Gate:
     base: Side
     head: Side
     utc: str
+    contents: Mapping[str, Any] = field(default_factory=dict)
     gone: list[Case] = field(default_factory=list)
     settled: dict[Case, tuple[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -226,10 +228,9 @@ def resolved(look: Look | None) -> bool:
 def look_for_environments(gate: Gate) -> dict[Case, Path]:
     """The interpreter of both copies of every case; a case that one side cannot run is missing."""
     interpreters = {}
-    contents = {BASE: contents_of(gate.base.source), HEAD: contents_of(gate.head.source)}
-    note_what_changed(gate, contents[BASE], contents[HEAD])
+    note_what_changed(gate, gate.contents[BASE], gate.contents[HEAD])
     for copy, side in ((BASE, gate.base), (HEAD, gate.head)):
-        modes = contents[copy]["modes"]
+        modes = gate.contents[copy]["modes"]
         found: dict[tuple[str, str], environments.Environment] = {}
         for case in gate.terms.cases:
             entry, place = gate.registry[case.backend], (case.backend, case.device)
@@ -251,9 +252,9 @@ def note_if_the_same(gate: Gate, interpreters: Mapping[Case, Path]) -> None:
     """A gate of a thing beside itself says so: it answers another question than most who ask for one have."""
     both = [[interpreters.get(replace(case, copy=copy)) for copy in (BASE, HEAD)] for case in gate.terms.cases]
     pairs = [(old, new) for old, new in both if old and new]
-    if pairs and backends_of(gate.base.source) == backends_of(gate.head.source):
-        if all(same_packages(old, new) for old, new in pairs):
-            gate.notes.append(THE_SAME)
+    same_code = backends_of(gate.base.source) == backends_of(gate.head.source)
+    if pairs and same_code and all(same_packages(old, new) for old, new in pairs):
+        gate.notes.append(THE_SAME)
 
 
 def backends_of(source: Path) -> dict[str, bytes]:
@@ -380,10 +381,11 @@ def environments_of_base(
 
 
 def start(terms: Terms, results_folder: Path, registry: Mapping[str, Entry], base: Side, head: Side) -> Gate:
-    """A new folder that says what was asked for. Raises ResultsError before anything is measured."""
+    """A new folder that says what was asked for. Raises UsageError or ResultsError before anything is measured."""
     now = datetime.now(timezone.utc)
+    contents = {BASE: contents_of(base.source), HEAD: contents_of(head.source)}
     folder = results.make_folder(results_folder, f"{now:%Y%m%dT%H%M%S}-{terms.seed:08x}-gate")
     details = Machine.here(SOURCE_ROOT).details()
     asked = {"command": terms.command, "seed": terms.seed, "base": base.label, "head": head.label}
     results.write_json(folder / "machine.json", {**details, **asked})
-    return Gate(folder, terms, registry, base, head, now.isoformat(timespec="seconds"))
+    return Gate(folder, terms, registry, base, head, now.isoformat(timespec="seconds"), contents)

@@ -136,7 +136,9 @@ def _run_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     variables = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY}
     command = ["git", "-C", str(root), *arguments]
     try:
-        return subprocess.run(command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=GIT_SECONDS)
+        return subprocess.run(
+            command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=GIT_SECONDS
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"git does not run ({error}); install it") from error
 

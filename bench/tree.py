@@ -52,10 +52,11 @@ def lay_out(folder: Path) -> Path:
 
 @functools.cache
 def as_it_stood(root: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file of the packages by its place, and when it was changed, as first seen: a run's passes are of one tree."""
+    """Every file of the packages by its place, and when it was changed, as first seen: all passes are of one tree."""
     found = {}
-    for path in (path for name in PACKAGES for path in sorted((root / name).rglob("*"))):
-        being_written = ".pyc." in path.name  # by a process that imports for the first time
-        if not being_written and path.is_file():  # not an editor's dangling link
-            found[str(path.relative_to(root))] = path.read_bytes(), path.stat().st_mtime_ns
+    for folder, _, files in (one for name in PACKAGES for one in os.walk(root / name, followlinks=True)):
+        for path in (Path(folder, file) for file in files):
+            being_written = ".pyc." in path.name  # by a process that imports for the first time
+            if not being_written and path.is_file():  # not an editor's dangling link
+                found[str(path.relative_to(root))] = path.read_bytes(), path.stat().st_mtime_ns
     return found

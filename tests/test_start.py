@@ -46,7 +46,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, path: str, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(folder / "tmp"), "LENET_BENCH_INSTALLER": "none", **more}
+    variables = {
+        **os.environ,
+        "PYTHONPATH": path,
+        "TMPDIR": str(folder / "tmp"),
+        "LENET_BENCH_INSTALLER": "none",
+        **more,
+    }
     return subprocess.run(
         [sys.executable, *command], cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
@@ -232,7 +238,9 @@ def test_nobody_who_reads_standard_error_is_no_verdict(planted: Planted, lines: 
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
 def test_a_stream_that_the_shell_has_closed_is_no_fault(planted: Planted, closed: list[int]) -> None:
     """And what is opened next does not get its number: a last word would be written into it."""
-    lines = "def main():\n    opened = os.open(__file__, os.O_RDONLY)\n    print(1, sys.stdin.read())\n    sys.exit(opened)"
+    lines = (
+        "def main():\n    opened = os.open(__file__, os.O_RDONLY)\n    print(1, sys.stdin.read())\n    sys.exit(opened)"
+    )
     for options in ((), ISOLATED):
         done = planted.begins(lines, *options, preexec_fn=lambda: [os.close(number) for number in closed])
         assert done.returncode in range(3, 10), done.stderr
@@ -301,7 +309,7 @@ def test_a_signal_while_something_is_imported_is_130_and_one_line(planted: Plant
         for lines in (
             f"os.kill(os.getpid(), {one:d}); time.sleep(60)",
             f"try: os.kill(os.getpid(), {one:d}); time.sleep(0)\nexcept BaseException: pass\ndef main(): sys.exit(0)",
-            f"class Kept:\n    def __del__(self): os.kill(os.getpid(), {one:d}); time.sleep(0)\nKept()\ndef main(): sys.exit(0)",
+            f"class Kept:\n    def __del__(self): os.kill(os.getpid(), {one:d})\nKept()\ndef main(): sys.exit(0)",
         ):
             for options in ((), ISOLATED):
                 done = planted.begins(lines, *options)
@@ -317,7 +325,9 @@ def test_an_import_that_ends_as_ctrl_c_does_is_130(planted: Planted) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="the command is started anew by exec on POSIX alone")
 def test_a_signal_between_the_two_pythons_is_130_and_one_line(planted: Planted, tmp_path: Path) -> None:
     """Sent by a stand-in for `os.execv` in the first, immediately before the second takes its place."""
-    hook = "import os\nreal = os.execv\ndef execv(*of):\n    os.kill(os.getpid(), {:d})\n    real(*of)\nos.execv = execv\n"
+    hook = (
+        "import os\nreal = os.execv\ndef execv(*of):\n    os.kill(os.getpid(), {:d})\n    real(*of)\nos.execv = execv\n"
+    )
     (tmp_path / "hook").mkdir()
     for one in ENDINGS:
         (tmp_path / "hook" / "sitecustomize.py").write_text(hook.format(one))

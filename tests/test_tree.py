@@ -15,16 +15,15 @@ from unittest import mock
 
 import pytest
 
-from bench import cli, inspection, installing, machine, pins, revision, terminal, tree
 from bench import checkpoints as checkpoints_of
+from bench import inspection, installing, machine, pins, revision, terminal, tree
 from bench.cases import Case, UsageError
-from tests.commands import HERE, ROOT, Done, environment, in_this_process, lenet_bench
+from tests.commands import ROOT, Done, environment, in_this_process, lenet_bench
 from tests.made_up import write_run
 
 PACKAGES = ("backends", "bench")
 IM2COL = ("--backend", "numpy", "--mode", "im2col")
 SHORT = ("--data", "synthetic", "--batch", "8")
-NO_GPU = Path("backends/lenet_numpy.py")
 
 
 def lay(folder: Path) -> Path:
@@ -265,7 +264,7 @@ def test_its_own_checkout_is_no_other_whatever_links_lead_to_it(
     original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terminal, "SOURCE_ROOT", original)
-    for cwd in (original, original / "bench", linked(original), linked(original.parent / "link") if False else original):
+    for cwd in (original, original / "bench", linked(original)):
         called_in(cwd, monkeypatch)
     called_in(tmp_path, monkeypatch)
 
@@ -282,9 +281,7 @@ def test_the_nearest_checkout_counts(original: Path, monkeypatch: pytest.MonkeyP
     "lacks",
     ["bench/__main__.py", "backends/__init__.py", "pyproject.toml", "its name", "its text", "a file that can be read"],
 )
-def test_what_only_looks_like_a_checkout_is_none(
-    lacks: str, original: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_only_looks_like_a_checkout_is_none(lacks: str, original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = original / "pyproject.toml"
     if lacks == "its name":
         project.write_text(project.read_text().replace('name = "lenet-bench"', 'name = "my-lenet-bench"'))
@@ -435,7 +432,11 @@ def test_a_hooks_variables_name_no_other_repository(repository: Path, tmp_path: 
     other.mkdir()
     git(other, "init", "-q")
     git(other, "commit", "-q", "--allow-empty", "-m", "another")
-    hook = {"GIT_DIR": str(other / ".git"), "GIT_WORK_TREE": str(other), "GIT_INDEX_FILE": str(other / ".git" / "index")}
+    hook = {
+        "GIT_DIR": str(other / ".git"),
+        "GIT_WORK_TREE": str(other),
+        "GIT_INDEX_FILE": str(other / ".git" / "index"),
+    }
     assert stands(repository, **hook) == stands(repository)
 
 
@@ -464,4 +465,3 @@ def test_a_folder_whose_name_no_text_can_hold_is_told_all_the_same(tmp_path: Pat
 def test_the_line_is_the_commands_own(tmp_path: Path) -> None:
     done = lenet_bench("layers", "mlp", cwd=tmp_path)
     assert done.stderr.count("lenet-bench of ") == 1 and SAID in done.stderr
-    assert cli.app and HERE
