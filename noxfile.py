@@ -64,9 +64,8 @@ def lint(session: nox.Session) -> None:
     session.env.update(installing.settings_for_uv())
     session.install("ruff==0.17.5", "mypy==2.4.1", "nox", "types-psutil", "types-requests")
     session.install("-r", str(pins.REQUIREMENTS / "harness.txt"))
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("mypy")
+    for tool in (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)):
+        session.run("python", "-m", *tool)  # a script's first line names the folder where it was made
 
 
 def lenet_bench(session: nox.Session, *command: str) -> None:

@@ -10,7 +10,7 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,7 +66,18 @@ from bench.options import (
 from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict, case_of
 from bench.shapes import HELD, shape_rows
 from bench.tables import print_table
-from bench.terminal import DownloadBar, errors, only_run_here, output, page_of, say, warn_if_busy, working
+from bench.terminal import (
+    DownloadBar,
+    errors,
+    only_run_here,
+    output,
+    page_of,
+    refuse_elsewhere,
+    say,
+    tell_tree,
+    warn_if_busy,
+    working,
+)
 from bench.verdicts import conclusion
 from bench.verdicts import exit_code as exit_code_of
 from bench.verify import BATCH_SIZE, Answer, ask, equivalence_rows
@@ -83,6 +94,8 @@ app.add_typer(cli_learners.app)
 app.add_typer(cli_report.app)
 app.add_typer(cli_environments.app, name="environments")
 INTERNAL_ERROR = 70
+# What Typer raises for a command line that it cannot read, under a name that changes with its version.
+WRONG_USAGE: Any = typer.BadParameter.mro()[1]
 
 
 # A table of pairs is as wide as it is long.
@@ -171,6 +184,7 @@ def run(
         begun = begun or runs.start(request, results_folder, registry)
         if not verified:
             runs.doubt(begun)
+        tell_tree()
         warn_if_busy()
         try:
             with working() as progress:
@@ -314,6 +328,7 @@ def selfcheck(
     reading = runs.datasets(cases, data, data_dir, DownloadBar)
     with only_run_here(), reading as (folders, verified), working() as progress:
         interpreters = environments.ready(cases, registry, interpreters, with_pins, say)
+        tell_tree()
         warn_if_busy()
         for case in cases:
             here = environments.find(registry[case.backend], case.device, interpreters)
@@ -346,6 +361,7 @@ def compare(
     if output_folder is not None:
         results.make_writable(output_folder)
         notes += filter(None, [summary.write(output_folder, verdicts, notes, allow_missing)])
+    tell_tree()
     tell(verdicts, notes, allow_missing)
 
 
@@ -422,6 +438,7 @@ def gate(
     ):
         terms = replace(terms, verified=verified)
         begun = gates.start(terms, results_folder, registry, old, new)
+        tell_tree()
         warn_if_busy()
         try:
             with working() as progress:
@@ -463,6 +480,7 @@ def gather(
     refuse_unused(interpreters, cases)
     results.make_writable(results_folder)
     interpreters = environments.ready(cases, registry, interpreters, with_pins, say)
+    tell_tree()
     named = {*selection.backends, *interpreters}
     answers: list[Answer] = []
     with working() as progress:
@@ -501,18 +519,37 @@ def main() -> None:
 
     What nobody foresaw is no verdict either: 70, as sysexits.h has it, and never 1, which means slower.
     """
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)  # end as Ctrl-C does: clean up, tell
     try:
-        app(prog_name="lenet-bench")
+        for one in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            if signal.getsignal(one) != signal.SIG_IGN:
+                signal.signal(one, signal.default_int_handler)  # end as Ctrl-C does: clean up, tell
+        code = carry_out()
     except KeyboardInterrupt:
         errors.print("lenet-bench: interrupted")
-        sys.exit(130)
+        code = 130
     except (UsageError, OSError) as error:
         errors.print(f"lenet-bench: {error}")
-        sys.exit(2)
-    except Exception:
+        code = 2
+    except BaseException:  # SystemExit, too: no command ends with one, so somebody's import did
         traceback.print_exc()
         errors.print("lenet-bench: this is a fault of lenet-bench itself, and no verdict; please report it")
-        sys.exit(INTERNAL_ERROR)
+        code = INTERNAL_ERROR
+    sys.exit(code)
+
+
+def carry_out() -> int:
+    """What the command line says; its exit code.
+
+    By Typer's parts: as a whole, it makes a 1 of a broken pipe, and says nothing when it is interrupted.
+    """
+    refuse_elsewhere()
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("lenet-bench", sys.argv[1:]) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except WRONG_USAGE as error:
+        error.show()
+        return 2
+    return 0

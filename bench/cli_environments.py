@@ -14,7 +14,7 @@ import typer
 from bench import environments, grids, installing, pins, spelling
 from bench.cases import UsageError
 from bench.tables import print_table
-from bench.terminal import output, say
+from bench.terminal import output, say, tell_tree
 
 app = typer.Typer(no_args_is_help=False, help="Make, list and remove the environments of the frameworks.")
 Names = Annotated[list[str] | None, typer.Argument(help=f"{', '.join(pins.ALL[1:])}, ...; all where none is named")]
@@ -24,8 +24,9 @@ Names = Annotated[list[str] | None, typer.Argument(help=f"{', '.join(pins.ALL[1:
 def make(name: Names = None) -> None:
     """Make what is missing or whose pins have changed, all at the same time; exit code 4 where one cannot be made."""
     wanted = [known(one) for one in name or pins.ALL[1:]]
-    reasons = environments.make(wanted, say)
     tool = tool_here()
+    tell_tree()
+    reasons = environments.make(wanted, say)
     for one in wanted:
         if reasons[one.name] and tool == installing.NONE:
             say(reasons[one.name])
@@ -39,8 +40,10 @@ def list_them() -> None:
     """What is there, what state it is in, and where."""
     place = installing.environments_folder()
     rows = [state_of(place / name) for name in dict.fromkeys([*pins.ALL, *there(place)])]
+    tool = tool_here()
+    tell_tree()
     print_table(output, grids.environments(rows, str(place)))
-    say(f"made with {tool_here()}")
+    say(f"made with {tool}")
 
 
 @app.command()
@@ -48,16 +51,20 @@ def remove(name: Names = None) -> None:
     """Delete environments; the next command that needs one makes it anew."""
     place = installing.environments_folder()
     own = Path(sys.prefix).resolve()
-    for one in name or [one for one in there(place) if (place / one).resolve() != own]:
+    wanted = name or [one for one in there(place) if (place / one).resolve() != own]
+    for one in wanted:
         if one not in there(place):
             near = spelling.suggestion("environment", one, there(place)) or ";"
             known = ", ".join(there(place)) or "none"
             raise UsageError(f"there is no environment {one!r} in {place}{near} there are {known}")
         if (place / one).resolve() == own:
             raise UsageError(f"{place / one} runs this command; delete the folder by hand")
+    tell_tree()
+    for one in wanted:
         with installing.alone(place / f".{one}.lock", lambda one=one: say(f"{one}: waiting for another command")):  # type: ignore[misc]
             (place / one / installing.STAMP).unlink(missing_ok=True)
-            shutil.rmtree(place / one)
+            if (place / one).exists():  # else the other command has removed it
+                shutil.rmtree(place / one)
         say(f"{one}: removed")
 
 

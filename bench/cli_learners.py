@@ -11,7 +11,7 @@ from bench import grids, spelling
 from bench.cases import UsageError
 from bench.layers import calculate, parse_input, parse_stack, steps_of
 from bench.tables import print_table
-from bench.terminal import output, say
+from bench.terminal import output, say, tell_tree
 
 app = typer.Typer()
 
@@ -40,6 +40,7 @@ def layers(
         rows = calculate(variant.input_channels, variant.input_size, steps_of(variant))
     else:
         rows = calculate(*parse_input("28" if size is None else size), parse_stack(words))
+    tell_tree()
     print_table(output, grids.layers(rows))
     for number, row in enumerate(rows):
         if row.note:

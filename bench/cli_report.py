@@ -22,7 +22,7 @@ from bench.options import (
     refuse_without_effect,
 )
 from bench.results import ResultsError
-from bench.terminal import DownloadBar, say
+from bench.terminal import DownloadBar, say, tell_tree
 
 app = typer.Typer()
 
@@ -53,6 +53,7 @@ def report(
     results.make_writable(place)
     results.write_text(place / pages.PAGE, pages.as_html(page))
     results.write_text(place / pages.MARKDOWN, pages.as_markdown(page))
+    tell_tree()
     for line in (*problems, *(problem for one in found for problem in one.problems)):
         say(line, "yellow")
     size = (place / pages.PAGE).stat().st_size / 1e6
@@ -112,6 +113,7 @@ def inspect(
     about = "What a network has learned, and what it makes of an image."
     page = pages.Page(title, [pages.Article(1, at.variant.name, [], [section])], about)
     results.write_text(place / pages.INSPECTION, pages.as_html(page))
+    tell_tree()
     for number, one in enumerate(chosen):
         say(f"{one.title}: {inspection.answer(at, stages, number)}")
     say(f"by {told}; {len(pictures)} pictures and {pages.INSPECTION} in {place}")

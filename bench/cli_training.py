@@ -41,7 +41,7 @@ from bench.options import (
 from bench.results import Accuracy
 from bench.selfcheck import cases as representative
 from bench.tables import markdown_table, marked, print_table
-from bench.terminal import DownloadBar, only_run_here, output, page_of, say, warn_if_busy
+from bench.terminal import DownloadBar, only_run_here, output, page_of, say, tell_tree, warn_if_busy
 from bench.training import NORMALISATIONS, SCHEDULES, Course
 
 app = typer.Typer()
@@ -152,6 +152,7 @@ def train(
         run = run or trainings.start(request, results_folder, registry)
         if not verified:
             trainings.doubt(run)
+        tell_tree()
         warn_if_busy()
         try:
             with bars() as tell:
@@ -256,6 +257,7 @@ def accuracy(
     rows = [row for folder in run for row in results.read_rows(folder, Accuracy)]
     if not rows:
         raise UsageError(f"{run[0]}: its accuracy.csv has no rows")
+    tell_tree()
     if markdown:
         grid = grids.accuracies(rows).without(["losses apart", "status"])
         print(markdown_table(grid))
@@ -296,6 +298,7 @@ def evaluate(
     images = trainings.load_images(name, at.variant.name, course.get("normalisation", "unit"), data_dir)
     interpreters = environments.ready(cases, registry, interpreters, with_pins, say)
     found = evaluated(weights, at, cases, images, registry, interpreters, deadline)
+    tell_tree()
     print_table(output, grids.evaluations(found, called(name, images.verified)))
     for one in found:
         if one.status != "ok":

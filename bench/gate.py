@@ -36,6 +36,7 @@ from bench.verdicts import FAILED, MISMATCH, MISSING, judge, look_fields
 BASE, HEAD = "base", "head"
 FEWEST_PASSES, MOST_PASSES = 5, 12
 QUICK_PASSES = 3
+THE_SAME = "base and head are the same code with the same packages: what differs here is chance"
 # Twice the processes of a run per pass, so rounds are fewer; more passes tell more than more rounds.
 PLAN = Plan(sweeps=50, case_seconds=2.0)
 
@@ -93,7 +94,8 @@ class Terms:
 class Gate:
     """What a gate has brought home so far, and the folder it goes to.
 
-    `settled` are verdicts that no timing can change, with their reason; `gone` are cases the head no longer has.
+    `contents` are each side's modes and networks; `settled` are verdicts that no timing can change, with their reason;
+    `gone` are cases the head no longer has.
     """
 
     folder: Path
@@ -102,6 +104,7 @@ class Gate:
     base: Side
     head: Side
     utc: str
+    contents: Mapping[str, Any] = field(default_factory=dict)
     gone: list[Case] = field(default_factory=list)
     settled: dict[Case, tuple[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -174,6 +177,7 @@ class Gate:
 def carry_out(gate: Gate, folders: Mapping[str, Path], progress: Callable[[str], None]) -> list[Verdict]:
     """Look once, look again at what is suspected; a verdict for every case."""
     interpreters = look_for_environments(gate)
+    note_if_the_same(gate, interpreters)
     conductor = Conductor(
         interpreters,
         gate.terms.data,
@@ -235,10 +239,9 @@ def resolved(look: Look | None) -> bool:
 def look_for_environments(gate: Gate) -> dict[Case, Path]:
     """The interpreter of both copies of every case; a case that one side cannot run is missing."""
     interpreters = {}
-    contents = {BASE: contents_of(gate.base.source), HEAD: contents_of(gate.head.source)}
-    note_what_changed(gate, contents[BASE], contents[HEAD])
+    note_what_changed(gate, gate.contents[BASE], gate.contents[HEAD])
     for copy, side in ((BASE, gate.base), (HEAD, gate.head)):
-        modes = contents[copy]["modes"]
+        modes = gate.contents[copy]["modes"]
         found: dict[tuple[str, str], environments.Environment] = {}
         for case in gate.terms.cases:
             entry, place = gate.registry[case.backend], (case.backend, case.device)
@@ -254,6 +257,33 @@ def look_for_environments(gate: Gate) -> dict[Case, Path]:
             if reason:
                 gate.add(case, Outcome(replace(case, copy=copy), "unavailable", reason), 0)
     return interpreters
+
+
+def note_if_the_same(gate: Gate, interpreters: Mapping[Case, Path]) -> None:
+    """A gate of a thing beside itself says so: it answers another question than most who ask for one have."""
+    both = [[interpreters.get(replace(case, copy=copy)) for copy in (BASE, HEAD)] for case in gate.terms.cases]
+    pairs = [(old, new) for old, new in both if old and new]
+    same_code = backends_of(gate.base.source) == backends_of(gate.head.source)
+    if pairs and same_code and all(same_packages(old, new) for old, new in pairs):
+        gate.notes.append(THE_SAME)
+
+
+def backends_of(source: Path) -> dict[str, bytes]:
+    """What is measured of a tree: every file by its place, but for what Python compiled."""
+    files = [path for path in (source / revision.MEASURED).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return {str(path.relative_to(source)): path.read_bytes() for path in files}
+
+
+def same_packages(python: Path, other: Path) -> bool:
+    """Whether two interpreters are one, or their environments were made of the same pins, in whatever order."""
+    if python.parent.resolve() == other.parent.resolve() and python.resolve() == other.resolve():
+        return True
+    stamps = [one.parent.parent / installing.STAMP for one in (python, other)]
+    if not all(stamp.is_file() for stamp in stamps):
+        return False
+    lines = [stamp.read_text(encoding="utf-8").splitlines() for stamp in stamps]
+    old, new = ({line.strip() for line in one if line.strip() and not line.startswith("#")} for one in lines)
+    return old == new
 
 
 def note_what_changed(gate: Gate, base: dict[str, Any], head: dict[str, Any]) -> None:
@@ -362,11 +392,12 @@ def environments_of_base(
 
 
 def start(terms: Terms, results_folder: Path, registry: Mapping[str, Entry], base: Side, head: Side) -> Gate:
-    """A new folder that says what was asked for. Raises ResultsError before anything is measured."""
+    """A new folder that says what was asked for. Raises UsageError or ResultsError before anything is measured."""
     now = datetime.now(timezone.utc)
+    contents = {BASE: contents_of(base.source), HEAD: contents_of(head.source)}
     folder = results.make_folder(results_folder, f"{now:%Y%m%dT%H%M%S}-{terms.seed:08x}-gate")
     details = Machine.here(SOURCE_ROOT).details()
     asked = {"command": terms.command, "seed": terms.seed, "base": base.label, "head": head.label}
     asked["data"] = data.called(terms.data, terms.verified)
     results.write_json(folder / "machine.json", {**details, **asked})
-    return Gate(folder, terms, registry, base, head, now.isoformat(timespec="seconds"))
+    return Gate(folder, terms, registry, base, head, now.isoformat(timespec="seconds"), contents)

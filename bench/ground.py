@@ -37,6 +37,8 @@ DROPPED = (
         "NVIDIA_TF32",
     ),
 )
+# A user who wants none of what lies in the home directory gets none of it.
+KEPT = ("PYTHONNOUSERSITE",)
 
 
 def variables(threads: int, allocator: str = "steady") -> dict[str, str]:
@@ -62,13 +64,13 @@ def variables(threads: int, allocator: str = "steady") -> dict[str, str]:
 
 
 def environment(chosen: Mapping[str, str], source_root: str) -> dict[str, str]:
-    """This process's environment with the chosen variables, and with only this project on PYTHONPATH.
+    """This process's environment with the chosen variables, and with only this project on Python's path.
 
     What the user's shell exports for allocators, threads, Python or a framework is dropped: it would
     move figures without a trace in the row.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
-    return {**kept, **chosen, "PYTHONPATH": source_root}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED) or name in KEPT}
+    return {**kept, **chosen, "PYTHONPATH": source_root, "PYTHONSAFEPATH": "1"}
 
 
 def pin(cpus: set[int]) -> None:

@@ -100,9 +100,19 @@ def is_ready(pins: Pins) -> bool:
     """Whether that environment is there, finished, and made from these pins."""
     folder = environments_folder() / pins.name
     try:
-        return (folder / STAMP).read_text(encoding="utf-8") == pins.stamp and interpreter(folder).is_file()
+        return (folder / STAMP).read_text(encoding="utf-8") == pins.stamp and has_python(folder)
     except OSError:
         return False
+
+
+def has_python(folder: Path) -> bool:
+    """Whether an environment's interpreter is there, and the Python that it was made from is, too."""
+    if not interpreter(folder).is_file():
+        return False  # or the link leads nowhere any more
+    settings = folder / "pyvenv.cfg"
+    lines = settings.read_text(encoding="utf-8", errors="replace").splitlines() if settings.is_file() else []
+    told = {key.strip(): Path(value.strip()) for key, _, value in (line.partition("=") for line in lines)}
+    return told.get("home", folder).is_dir() and told.get("base-executable", interpreter(folder)).exists()
 
 
 def installer() -> str:
@@ -214,10 +224,10 @@ class Making:
 
     def _with_pip(self, pins: Pins, folder: Path, requirements: Path) -> None:
         choices = [word for version in pins.pythons or [base_python()] for word in ("--python", version)]
-        code, said = self._run(folder, [sys.executable, "-m", "virtualenv", "--quiet", *choices, str(folder)])
+        code, said = self._run(folder, [sys.executable, "-P", "-m", "virtualenv", "--quiet", *choices, str(folder)])
         if code:
             raise NotMade(no_python(pins) if says_no_python(said) and pins.pythons else explained(said, folder))
-        command = [str(interpreter(folder)), "-m", "pip", "install", "--disable-pip-version-check"]
+        command = [str(interpreter(folder)), "-I", "-m", "pip", "install", "--disable-pip-version-check"]
         command += ["--progress-bar", "off"]
         self._install(folder, [*command, "--no-input", "--only-binary", ":all:", "-r", str(requirements)])
 
@@ -401,10 +411,11 @@ def from_here(word: str) -> str:
 def settings_of_pip() -> dict[str, list[str]]:
     """What `pip config list` says of the settings in CARRIED_OVER, each as its words; nothing where there is no pip."""
     pythons = dict.fromkeys([os.environ.get(PYTHON_WITH_PIP_VARIABLE, sys.executable), sys.executable])
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     for command in (*([python, "-E", "-P", "-m", "pip"] for python in pythons), ["pip"]):
         try:
             done = subprocess.run(
-                [*command, "config", "list"], capture_output=True, text=True, timeout=PIP_ASKED_SECONDS
+                [*command, "config", "list"], env=own, capture_output=True, text=True, timeout=PIP_ASKED_SECONDS
             )
         except (OSError, subprocess.TimeoutExpired):
             continue

@@ -17,8 +17,9 @@ from typing import Any
 
 import psutil
 
-from bench import ground, quota
-from bench.tree import is_checkout
+from bench import ground, quota, revision
+from bench.results import printable
+from bench.tree import SOURCE_ROOT
 
 BUSY_PERCENT = 25
 # Of a lock file, what is read; how often and every how many seconds a claim asks for the folder that it lies in.
@@ -36,13 +37,14 @@ class Machine:
 
     @classmethod
     def here(cls, source_root: Path) -> Machine:
+        tree = revision.standing(source_root)
         return cls(
             host=platform.node(),
             cpu=cpu_model(),
             gpu=_first_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
             os=platform.platform(),
-            commit=_first_line("git", "-C", str(source_root), "rev-parse", "HEAD") if is_checkout() else "",
-            dirty=_dirty(source_root) if is_checkout() else "",
+            commit=tree.commit,
+            dirty=tree.dirty,
         )
 
     def details(self) -> dict[str, Any]:
@@ -55,6 +57,8 @@ class Machine:
             "memory_bytes": psutil.virtual_memory().total,
             "harness_python": platform.python_version(),
             "boot_time": psutil.boot_time(),
+            "tree": printable(str(SOURCE_ROOT)),
+            "commit_unknown": revision.standing(SOURCE_ROOT).unknown,
         }
 
 
@@ -155,18 +159,6 @@ def cpu_model() -> str:
     except OSError:
         pass
     return _first_line("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or platform.machine()
-
-
-def _dirty(source_root: Path) -> str:
-    """`yes` where tracked files differ from the commit, `no` where not, empty where there is no git."""
-    try:
-        status = ["git", "-C", str(source_root), "status", "--porcelain", "--untracked-files=no"]
-        done = subprocess.run(status, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    if done.returncode:
-        return ""
-    return "yes" if done.stdout.strip() else "no"
 
 
 def _first_line(*command: str) -> str:

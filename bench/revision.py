@@ -1,4 +1,4 @@
-"""Another revision's backends, checked out beside the working tree for a gate.
+"""What git says of the working tree; and another revision's backends, checked out beside it for a gate.
 
 `git archive` and not a worktree: nothing is written into the user's repository, so nothing is left there
 when a gate is killed.
@@ -11,13 +11,59 @@ import os
 import shutil
 import subprocess
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cases import UsageError
+from bench.results import printable
+from bench.tree import is_checkout
 
 # What a measurement depends on. The harness is one instrument for both sides: the working tree's.
 MEASURED, INSTRUMENT = "backends", "bench"
 GIT_SECONDS = 60
+# What git hands to its hooks: the repository that was committed to is another than the one asked of.
+OF_ANOTHER_REPOSITORY = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH"),
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A tree's commit, and `yes` or `no` for changes to what git tracks; what is empty, for the reason in `unknown`."""
+
+    commit: str = ""
+    dirty: str = ""
+    unknown: str = ""
+
+
+def standing(root: Path) -> Standing:
+    """Where this command's own tree stands."""
+    if not is_checkout():
+        return Standing(unknown="it is installed")
+    try:
+        if said := refused(root):
+            return Standing(unknown=said)
+        commit = git(root, "rev-parse", "--verify", "--quiet", "HEAD").decode().strip()
+        if not commit:
+            return Standing(unknown="its repository has no commit")
+        if not git(root, "ls-files", "--", f"{INSTRUMENT}/__main__.py"):
+            return Standing(unknown="the repository that it lies in does not hold it")
+        status = _run_git(root, "status", "--porcelain", "--untracked-files=no")
+    except UsageError as error:
+        return Standing(unknown=str(error))
+    if status.returncode:
+        return Standing(commit, unknown=_reason(status))
+    return Standing(commit, "yes" if status.stdout.strip() else "no")
+
+
+def told(root: Path) -> str:
+    """Which tree runs, in one line."""
+    found, where = standing(root), f"lenet-bench of {printable(str(root))}"
+    if not found.commit:
+        return f"{where}, no git: {found.unknown}"
+    changed = " with changes" if found.dirty == "yes" else ""
+    return f"{where} at {found.commit[:12]}{changed}" + (f", changes unknown: {found.unknown}" if found.unknown else "")
 
 
 def resolve(root: Path, revision: str) -> str:
@@ -75,15 +121,26 @@ def git(root: Path, *arguments: str) -> bytes:
 def refused(root: Path) -> str:
     """Git's own word on why it reads no repository there, as where another user owns it; empty where it does."""
     done = _run_git(root, "rev-parse", "--git-dir")
-    said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
-    return "" if done.returncode == 0 else said[0]
+    return "" if done.returncode == 0 else _reason(done)
+
+
+def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
+    """Git's last word in one line, with the remedy that it names (`git config`) where another user owns the tree."""
+    lines = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines or [f"status {done.returncode}"]
+    remedy = [line for line in lines if line.startswith("git config")]
+    return printable("; ".join([said[0], *remedy[:1]]))
 
 
 def _run_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    variables = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY}
+    command = ["git", "-C", str(root), *arguments]
     try:
-        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, timeout=GIT_SECONDS)
+        return subprocess.run(
+            command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=GIT_SECONDS
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"git does not run ({error}); a gate needs it for the base") from error
+        raise UsageError(f"git does not run ({error}); install it") from error
 
 
 def _copy(root: Path, name: str, folder: Path) -> None:

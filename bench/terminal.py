@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from bench import machine
+from bench import machine, revision
 from bench.cases import UsageError
-from bench.tree import is_checkout
+from bench.tree import SOURCE_ROOT, checkout_around, is_checkout
 
 # Of a log that nobody says the width of. A pipe on a terminal (`| tee log`) has the terminal's, as Rich finds it.
 WIDTH_WITHOUT_TERMINAL = 100
@@ -28,7 +28,7 @@ class Terminal(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 def width_of_output() -> int | None:
@@ -43,7 +43,7 @@ if isinstance(sys.stdout, io.TextIOWrapper):
 
 # No markup: paths and the words of others have brackets of their own.
 output = Terminal(width=width_of_output(), markup=False)
-errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+errors = Terminal(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def say(line: str, style: str = "") -> None:
@@ -51,6 +51,24 @@ def say(line: str, style: str = "") -> None:
     if output.is_terminal:
         line = textwrap.fill(line, output.width, break_long_words=False, break_on_hyphens=False)
     output.print(line, style=style, highlight=False, soft_wrap=True)
+
+
+def refuse_elsewhere() -> None:
+    """Raise UsageError where this is called in a checkout, and is not what stands there, whatever links lead to it."""
+    try:
+        found = checkout_around(Path.cwd())
+    except OSError:
+        return  # the working directory has been deleted
+    if found is not None and not found.samefile(SOURCE_ROOT):
+        raise UsageError(
+            f"this is lenet-bench of {SOURCE_ROOT}, called in another checkout, {found}: start that one "
+            f"(python {found}/bench/__main__.py, or nox -s bench there), or call this one from elsewhere"
+        )
+
+
+def tell_tree() -> None:
+    """Whose code runs: on standard error, what every command says once it has accepted its input."""
+    errors.print(revision.told(SOURCE_ROOT))
 
 
 def page_of(folder: Path) -> str:

@@ -7,10 +7,14 @@ harness's own environment; and what is edited during a run is not measured.
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import functools
+import os
+import re
 from pathlib import Path
 
-SOURCE_ROOT = Path(__file__).resolve().parent.parent
+# Not where the link that this file may be leads to: in a copy made of links, other files stand beside it.
+SOURCE_ROOT = Path(os.path.abspath(__file__)).parent.parent.resolve()
 PACKAGES = ("backends", "bench")
 
 
@@ -19,12 +23,40 @@ def is_checkout() -> bool:
     return not (SOURCE_ROOT / "lenet_bench.py").is_file()
 
 
-def lay_out(folder: Path) -> Path:
-    """Copy the packages into that folder, which is made; the folder, for a worker's PYTHONPATH.
+def checkout_around(folder: Path) -> Path | None:
+    """The checkout of this suite, or the exported archive of one, that a folder lies in."""
+    return next(filter(is_of_this_suite, (folder, *folder.parents)), None)
 
-    With what Python compiled of them, which stays valid because times of change are copied, too.
+
+def is_of_this_suite(folder: Path) -> bool:
+    """Whether a checkout lies there: both packages, and a pyproject.toml of this name."""
+    with contextlib.suppress(OSError):
+        if (folder / "bench" / "__main__.py").is_file() and (folder / "backends" / "__init__.py").is_file():
+            text = (folder / "pyproject.toml").read_text(encoding="utf-8", errors="replace")
+            return re.search(r"""^\s*name\s*=\s*["']lenet-bench["']""", text, re.MULTILINE) is not None
+    return False
+
+
+def lay_out(folder: Path) -> Path:
+    """Write the packages into that folder, which is made; the folder, for a worker's PYTHONPATH.
+
+    With what Python compiled of them, which stays valid because times of change are kept, too.
     """
-    for name in PACKAGES:
-        being_written = shutil.ignore_patterns("*.pyc.*")  # by a process that imports for the first time
-        shutil.copytree(SOURCE_ROOT / name, folder / name, ignore=being_written, ignore_dangling_symlinks=True)
+    for place, (content, changed) in as_it_stood(SOURCE_ROOT).items():
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, ns=(changed, changed))
     return folder
+
+
+@functools.cache
+def as_it_stood(root: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file of the packages by its place, and when it was changed, as first seen: all passes are of one tree."""
+    found = {}
+    for folder, _, files in (one for name in PACKAGES for one in os.walk(root / name, followlinks=True)):
+        for path in (Path(folder, file) for file in files):
+            being_written = ".pyc." in path.name  # by a process that imports for the first time
+            if not being_written and path.is_file():  # not an editor's dangling link
+                found[str(path.relative_to(root))] = path.read_bytes(), path.stat().st_mtime_ns
+    return found

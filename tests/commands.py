@@ -124,6 +124,11 @@ def in_this_process(*arguments: str, cwd: Path, **environ: str) -> Done:
     return subprocess.CompletedProcess(["lenet-bench", *arguments], code, out.getvalue(), err.getvalue())
 
 
+def complaints(said: str) -> str:
+    """What a command said on standard error, but for the line with its tree, which every one says."""
+    return "".join(line for line in said.splitlines(keepends=True) if not line.startswith("lenet-bench of "))
+
+
 def alive(cwd: Path) -> list[psutil.Process]:
     """Every process that a command in that folder has started, and the command itself."""
     found = []

@@ -26,7 +26,17 @@ from bench.equivalence import TOLERANCES
 from bench.results import Equivalence, Process, Round, Shape, Throughput, read_rows
 from bench.verify import Answer
 from tests import fake
-from tests.commands import HERE, Done, command, environment, in_this_process, lenet_bench, only_run, unhurried
+from tests.commands import (
+    HERE,
+    Done,
+    command,
+    complaints,
+    environment,
+    in_this_process,
+    lenet_bench,
+    only_run,
+    unhurried,
+)
 from tests.made_up import write_run
 
 MEASURED = ("ok", "noisy")  # which of the two is up to the machine
@@ -213,10 +223,10 @@ def refused(done: Done, message: str, cwd: Path) -> None:
 
 
 def test_a_fault_of_the_suite_itself_is_no_verdict(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    def broken(**options: str) -> None:
+    def broken() -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(cli, "carry_out", broken)
     before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
     try:
         with pytest.raises(SystemExit) as ended:
@@ -239,7 +249,7 @@ def test_a_reader_who_leaves_changes_no_exit_code(tmp_path: Path) -> None:
     compare = command("compare", str(run), str(run))
     gone = subprocess.run(compare, cwd=tmp_path, env=environment(tmp_path), stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
-    assert (gone.stderr, gone.returncode) == (b"", there.returncode)
+    assert (complaints(gone.stderr.decode()), gone.returncode) == ("", there.returncode)
 
 
 @pytest.mark.slow

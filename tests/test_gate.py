@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -126,6 +127,72 @@ def test_identical_code_is_not_red(repository: Path) -> None:
     done = gate(repository, "--base", "HEAD", "--passes", "2", "--seed", "2", *ARGUMENTS)
     assert done.returncode in (0, 3), done.stdout + done.stderr
     assert verdict_of(repository).verdict in ("ok", "inconclusive")
+    assert gates.THE_SAME in done.stdout
+    assert gates.THE_SAME in (only_run(repository) / "summary.md").read_text(encoding="utf-8")
+
+
+def noted(folder: Path, base: Path, head: Path, pythons: dict[str, Path]) -> list[str]:
+    """What a gate of these trees and interpreters says before it measures."""
+    case = Case("numpy", "im2col")
+    selection = Selection(("numpy",), (), ("lenet5",), ("cpu",), ("float32",), (128,), (1,))
+    terms = gates.Terms((case,), selection, "synthetic", 0, 2, 1.0, gates.PLAN, "")
+    sides = gates.Side("a", base, {}), gates.Side("b", head, {})
+    begun = gates.Gate(folder, terms, backends.registry(), *sides, "")
+    gates.note_if_the_same(begun, {replace(case, copy=copy): python for copy, python in pythons.items()})
+    return begun.notes
+
+
+def python_in(folder: Path, *pinned: str) -> Path:
+    """An environment that was made of these pins; of none, one that this suite did not make."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(shutil.which("sh") or "/bin/sh")
+    if pinned:
+        (folder / "installed.txt").write_text("\n".join(["3.11", "# pins, and why", *pinned, ""]))
+    return folder / "bin" / "python"
+
+
+def test_a_gate_of_a_thing_beside_itself_says_so(tmp_path: Path) -> None:
+    for name in ("base", "head"):
+        (tmp_path / name / "backends").mkdir(parents=True)
+        (tmp_path / name / "backends" / "lenet.py").write_text("the same")
+        (tmp_path / name / f"another-{name}.py").touch()  # what is no backend is not measured
+    base, head = tmp_path / "base", tmp_path / "head"
+    (base / "backends" / "__pycache__").mkdir()
+    (base / "backends" / "__pycache__" / "lenet.cpython-311.pyc").write_text("compiled")
+    own = python_in(tmp_path / "numpy", "numpy==2.4.6", "pytest==9.2.0")
+    in_force = python_in(tmp_path / "numpy-with-numpy-2.4.6", "pytest==9.2.0", "numpy==2.4.6")
+    newer = python_in(tmp_path / "numpy-with-numpy-2.4.7", "pytest==9.2.0", "numpy==2.4.7")
+    foreign = python_in(tmp_path / "foreign")
+    (tmp_path / "link").symlink_to(tmp_path / "numpy")
+    (tmp_path / "foreign" / "bin" / "python3").symlink_to("python")
+    same, other = [gates.THE_SAME], list[str]()
+    for old, new, expected in (
+        (own, own, same),
+        (in_force, own, same),
+        (newer, own, other),
+        (foreign, foreign, same),
+        (foreign.parent / "python3", foreign, same),
+        (foreign, own, other),
+        (tmp_path / "link" / "bin" / "python", own, same),
+    ):
+        assert noted(tmp_path, base, head, {"base": old, "head": new}) == expected, (old, new)
+    assert noted(tmp_path, base, head, {"head": own}) == [], "a base that cannot run is no thing beside itself"
+    (base / "backends" / "lenet.py").write_text("another")
+    assert noted(tmp_path, base, head, {"base": own, "head": own}) == []
+    (base / "backends" / "lenet.py").write_text("the same")
+    (head / "backends" / "new.txt").touch()
+    assert noted(tmp_path, base, head, {"base": own, "head": own}) == []
+
+
+@pytest.mark.slow
+def test_commits_between_which_no_backend_differs_are_the_same_thing(repository: Path) -> None:
+    """Of which nothing is measured here: there is no such backend's environment."""
+    (repository / "README.md").write_text("words")
+    (repository / "bench" / "terminal.py").write_text((repository / "bench" / "terminal.py").read_text() + "\n")
+    commit(repository, "no backend")
+    done = gate(repository, "--base", "HEAD~1", "--passes", "2", *ARGUMENTS, "--max-minutes", "0")
+    assert done.returncode in (0, 3), done.stdout + done.stderr
+    assert gates.THE_SAME in done.stdout
 
 
 @pytest.mark.slow
@@ -287,6 +354,7 @@ def test_a_base_whose_table_of_contents_cannot_be_read_is_refused(repository: Pa
     assert done.returncode == 2
     assert "nothing_of_that_name" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    assert not (repository / "results").exists()
 
 
 @pytest.mark.slow

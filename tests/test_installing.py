@@ -4,6 +4,7 @@ wheel that lies on the disk, by the real ones."""
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,9 @@ import psutil
 import pytest
 
 from backends import BUILT_IN
-from bench import environments, installing, pins
+from bench import cli_environments, environments, installing, pins
 from bench.pins import Pins
+from tests.commands import complaints
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRIES = {entry.name: entry for entry in BUILT_IN}
@@ -276,6 +278,145 @@ def test_two_commands_that_make_one_environment_wait_for_each_other(uv: FakeUv) 
     assert len([call for call in uv.calls() if call.startswith("venv")]) == 1
 
 
+@pytest.fixture
+def two_checkouts(tmp_path: Path) -> list[Path]:
+    """Copies of this one, whose environments are the same by the variable that says where."""
+    for name in ("first", "second"):
+        for package in ("backends", "bench"):
+            shutil.copytree(ROOT / package, tmp_path / name / package)
+    return [tmp_path / "first", tmp_path / "second"]
+
+
+def begun_in(checkout: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(checkout / "bench" / "__main__.py"), "environments", *arguments]
+    return subprocess.Popen(command, cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+@pytest.mark.slow
+def test_two_checkouts_that_make_one_environment_wait_for_each_other(uv: FakeUv, two_checkouts: list[Path]) -> None:
+    uv.does("wait")
+    first = begun_in(two_checkouts[0], "make", "numpy")
+    wait_until(uv.begun)
+    second = begun_in(two_checkouts[1], "make", "numpy")
+    assert first_line(second) == "numpy: waiting for another command\n"
+    (uv.folder / "go").touch()
+    assert first.wait(PATIENCE) == second.wait(PATIENCE) == 0
+    assert len([call for call in uv.calls() if call.startswith("venv")]) == 1
+
+
+@pytest.mark.slow
+def test_a_removal_waits_for_who_makes_it_and_a_second_one_finds_it_removed(
+    uv: FakeUv, two_checkouts: list[Path]
+) -> None:
+    uv.does("wait")
+    first = begun_in(two_checkouts[0], "make", "numpy")
+    wait_until(uv.begun)
+    others = [begun_in(checkout, "remove", "numpy") for checkout in two_checkouts]
+    assert [first_line(one) for one in others] == ["numpy: waiting for another command\n"] * 2
+    assert first.poll() is None and uv.begun(), "what is being made is left alone"
+    (uv.folder / "go").touch()
+    assert first.wait(PATIENCE) == 0
+    for one in others:
+        said = one.communicate(timeout=PATIENCE)
+        assert (one.returncode, said[0]) == (0, "numpy: removed\n"), said
+    assert not (installing.environments_folder() / "numpy").exists()
+
+
+@pytest.mark.slow
+def test_a_making_waits_for_who_removes_it_and_makes_it_anew(uv: FakeUv) -> None:
+    place = installing.environments_folder()
+    assert made(pins.of("numpy"))[0] == {"numpy": ""}
+    with installing.alone(place / ".numpy.lock", lambda: None):  # as `remove` holds it
+        (place / "numpy" / installing.STAMP).unlink()
+        second = subprocess.Popen([*COMMAND, "make", "numpy"], stdout=subprocess.PIPE, text=True)
+        assert first_line(second) == "numpy: waiting for another command\n"
+        shutil.rmtree(place / "numpy")
+    assert second.wait(PATIENCE) == 0
+    assert installing.is_ready(pins.of("numpy"))
+
+
+def test_an_environment_is_made_anew_where_its_python_has_gone(uv: FakeUv, tmp_path: Path) -> None:
+    """However that shows: by a link that leads nowhere, or by what uv and virtualenv have written down."""
+    gone = tmp_path / "gone"
+    python = installing.interpreter(installing.environments_folder() / "tiny")
+    settings = python.parent.parent / "pyvenv.cfg"
+
+    def a_link_to_nothing() -> None:
+        python.unlink()
+        python.symlink_to(gone / "bin" / "python3")
+
+    def a_link_to_itself() -> None:
+        python.unlink()
+        python.symlink_to(python)
+
+    def nothing() -> None:
+        python.unlink()
+
+    def a_folder() -> None:
+        python.unlink()
+        python.mkdir()
+
+    def as_uv_writes_it() -> None:
+        settings.write_text(f"home = {gone / 'bin'}\nimplementation = CPython\nuv = 0.13.9\n")
+
+    def as_virtualenv_writes_it() -> None:
+        settings.write_text(f"home = {tmp_path}\nversion = 3.11.7\nbase-executable = {gone / 'bin' / 'python3'}\n")
+
+    for number, breaks in enumerate(
+        (a_link_to_nothing, a_link_to_itself, nothing, a_folder, as_uv_writes_it, as_virtualenv_writes_it)
+    ):
+        assert made(TINY)[0] == {"tiny": ""}
+        assert len(uv.calls()) == 2 * (number + 1), "made anew"
+        assert installing.is_ready(TINY)
+        breaks()
+        assert not installing.is_ready(TINY), breaks
+    assert made(TINY)[0] == {"tiny": ""}
+    for line in (f"home = {python.parent}", "no line of ours", f"home={tmp_path}\nbase-executable={sys.executable}"):
+        settings.write_bytes(line.encode() + b"\xff\n" if line.startswith("no") else line.encode())
+        assert installing.is_ready(TINY), line
+
+
+def test_a_dangling_interpreter_is_told_in_one_line(uv: FakeUv, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By commands that may not make it anew, and by the list."""
+    assert made(pins.of("numpy"))[0] == {"numpy": ""}
+    python = installing.interpreter(installing.environments_folder() / "numpy")
+    python.unlink()
+    python.symlink_to("/nowhere/bin/python3")
+    monkeypatch.setenv(installing.INSTALLER_VARIABLE, installing.NONE)
+    assert f"there is no {python}" in environments.find(ENTRIES["numpy"], "cpu", {}).reason
+    assert "its Python does not run" in cli_environments.state_of(python.parent.parent)[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+def test_an_environment_that_was_moved_or_copied_with_its_checkout_runs_from_there(
+    tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made by the real ones: neither falls back to the place where it was made, which has nothing installed then."""
+    if tool == "uv":
+        tool = installing.installer()
+        if tool in (installing.PIP, installing.NONE):
+            pytest.skip("there is no uv on this machine")
+    monkeypatch.setenv(installing.INSTALLER_VARIABLE, tool)
+    empty = Pins("empty", "")
+    places = [tmp_path / name for name in ("made", "moved", "copied")]
+    for place in places:
+        monkeypatch.setenv(installing.ENVIRONMENTS_VARIABLE, str(place))
+        if place == places[0]:
+            assert made(empty)[0] == {"empty": ""}
+        else:
+            shutil.move(places[0], place) if place == places[1] else shutil.copytree(places[1], place, symlinks=True)
+            assert made(empty) == ({"empty": ""}, []), "it is not made anew"
+        python = installing.interpreter(place / "empty")
+        asked = [str(python), "-I", "-c", "import sys; print(sys.prefix)"]
+        assert subprocess.check_output(asked, text=True).strip() == str(place / "empty")
+
+
 @pytest.mark.slow
 def test_one_that_waits_for_another_command_ends_when_it_is_told_to(uv: FakeUv) -> None:
     uv.does("wait")
@@ -307,7 +448,7 @@ def test_environments_are_listed_and_removed_and_nothing_else_is(uv: FakeUv) -> 
     def said(*arguments: str, code: int = 0) -> str:
         done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
         assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return done.stdout + complaints(done.stderr)
 
     listed = said("list")
     assert "numpy" in listed and "ready" in listed and "not made yet" in listed and "lint" not in listed

@@ -1,0 +1,467 @@
+"""The code that stands in a folder is the code that runs there: copied, moved, renamed, linked; and every command says
+which folder that is, refuses to stand in for another, and says why git names no commit of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from bench import checkpoints as checkpoints_of
+from bench import inspection, installing, machine, pins, revision, terminal, tree
+from bench.cases import Case, UsageError
+from tests.commands import ROOT, Done, environment, in_this_process, lenet_bench
+from tests.made_up import write_run
+
+PACKAGES = ("backends", "bench")
+IM2COL = ("--backend", "numpy", "--mode", "im2col")
+SHORT = ("--data", "synthetic", "--batch", "8")
+
+
+def lay(folder: Path) -> Path:
+    """A checkout there: this tree's packages, and environments that are this very Python."""
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("harness", "numpy"):
+        python = installing.interpreter(folder / ".nox" / name)
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        python.chmod(python.stat().st_mode | stat.S_IXUSR)
+        (folder / ".nox" / name / installing.STAMP).write_text(pins.of(name).stamp)
+    return folder
+
+
+def as_nox(checkout: Path, *arguments: str, cwd: Path, **environ: str) -> Done:
+    """A command of that checkout, as its noxfile starts it, in its own environments."""
+    python = installing.interpreter(checkout / ".nox" / "harness")
+    command = [str(python), "-E", "-P", str(checkout / "bench" / "__main__.py"), *arguments]
+    variables = environment(cwd, **{installing.ENVIRONMENTS_VARIABLE: "", **environ})
+    return subprocess.run(command, cwd=cwd, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+def break_in(checkout: Path) -> str:
+    """Break the backend of that checkout, and what a page is made by; the words that tell so."""
+    words = f"broken in {checkout.name}"
+    for name in ("backends/lenet_numpy.py", "bench/report.py"):
+        text = (checkout / name).read_text(encoding="utf-8")
+        (checkout / name).unlink()  # else, where it is a link, what it leads to
+        (checkout / name).write_text(f"{text}\nraise RuntimeError({words!r})\n", encoding="utf-8")
+    return words
+
+
+def verified(checkout: Path, cwd: Path, **environ: str) -> Done:
+    return as_nox(checkout, "verify", *IM2COL, "--variant", "mlp", "--precision", "float32", cwd=cwd, **environ)
+
+
+def copied(original: Path) -> Path:
+    return Path(shutil.copytree(original, original.parent / "copy", symlinks=True))
+
+
+def moved(original: Path) -> Path:
+    (original.parent / "elsewhere").mkdir()
+    return Path(shutil.move(original, original.parent / "elsewhere"))
+
+
+def renamed(original: Path) -> Path:
+    return original.rename(original.parent / "renamed")
+
+
+def linked(original: Path) -> Path:
+    link = original.parent / "link"
+    link.symlink_to(original)
+    return link
+
+
+def linked_file_by_file(original: Path) -> Path:
+    """As `cp -rs` does, or a build tool that keeps what it has seen."""
+    return Path(shutil.copytree(original, original.parent / "farm", copy_function=os.symlink))
+
+
+KINDS = (copied, moved, renamed, linked, linked_file_by_file)
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    return lay(tmp_path / "original")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_stands_in_a_folder_is_what_every_command_runs_there(
+    kind: Callable[[Path], Path], original: Path, tmp_path: Path
+) -> None:
+    """After the original has run, and so has been compiled; where it is another tree, it goes on as it was."""
+    cwd = tmp_path / "cwd"
+    cwd.mkdir()
+    if kind is copied:
+        assert verified(original, cwd).returncode == 0
+    here = kind(original)
+    words = break_in(here)
+    here_numpy = f"numpy={installing.interpreter(here / '.nox' / 'numpy')}"
+    sides = ("--base-python", here_numpy, "--python", here_numpy, "--passes", "2")
+    run = write_run(tmp_path / "run", [Case("numpy", "im2col")], passes=2)
+    for command, code in (
+        (("run", *IM2COL, *SHORT, "--quick", "--passes", "1", "--max-minutes", "0"), 4),
+        (("gate", *IM2COL, *SHORT, *sides), 4),
+        (("verify", *IM2COL, "--variant", "mlp", "--precision", "float32"), 4),
+        (("train", *IM2COL, "--data", "digits", "--epochs", "1"), 4),
+        (("report", str(run)), 70),
+    ):
+        done = as_nox(here, *command, cwd=cwd)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert words in done.stdout + done.stderr, command
+        assert f"lenet-bench of {here.resolve()}, no git" in done.stderr or code == 70
+    if original.exists() and not original.samefile(here):
+        assert verified(original, cwd).returncode == 0
+
+
+@pytest.mark.slow
+def test_two_checkouts_that_share_environments_run_what_stands_in_each(original: Path, tmp_path: Path) -> None:
+    shared = {installing.ENVIRONMENTS_VARIABLE: str(original.rename(tmp_path / "first") / ".nox")}
+    first, second = tmp_path / "first", lay(tmp_path / "second")
+    words = break_in(second)
+    assert verified(first, tmp_path, **shared).returncode == 0
+    done = verified(second, tmp_path, **shared)
+    assert (done.returncode, words in done.stdout) == (4, True), done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_link_to_the_command_runs_the_checkout_that_it_leads_to(original: Path, tmp_path: Path) -> None:
+    """And nothing that is installed beside it."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "lenet-bench").symlink_to(original / "bench" / "__main__.py")
+    command = [sys.executable, str(tmp_path / "bin" / "lenet-bench"), "layers", "mlp"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        0,
+        f"lenet-bench of {original}, no git: fatal: not a git repository (or any of the parent directories): .git\n",
+    )
+
+
+def test_the_tree_is_where_the_file_is_called_and_not_where_it_leads(tmp_path: Path) -> None:
+    """Of every kind, without the commands: the first line of what a process prints that imports it from there."""
+    for number, kind in enumerate(KINDS):
+        (tmp_path / str(number)).mkdir()
+        here = kind(lay(tmp_path / str(number) / "original"))
+        program = f"import sys; sys.path[:0] = [{str(here)!r}]; from bench import tree; print(tree.SOURCE_ROOT)"
+        told = subprocess.check_output([sys.executable, "-I", "-c", program], text=True, cwd=tmp_path)
+        assert told == f"{here.resolve()}\n", kind
+
+
+def test_what_is_edited_while_a_command_runs_is_not_measured(original: Path, tmp_path: Path) -> None:
+    """Neither in a pass that begins after the edit; what was compiled stays valid."""
+    with mock.patch.object(tree, "SOURCE_ROOT", original):
+        first = tree.lay_out(tmp_path / "first")
+        break_in(original)
+        (original / "bench" / "new.py").touch()
+        second = tree.lay_out(tmp_path / "second")
+    for name in ("backends/lenet_numpy.py", "bench/report.py", "bench/pytest.ini"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+        assert (first / name).stat().st_mtime_ns == (second / name).stat().st_mtime_ns
+    assert not (second / "bench" / "new.py").exists()
+
+
+SAID = f"lenet-bench of {ROOT}"
+
+
+def prepared(folder: Path) -> None:
+    """What commands take that look at something: a run, a training, weights."""
+    write_run(folder / "run", [Case("numpy", "im2col")], passes=2)
+    checkpoints_of.save(folder / "weights.npz", inspection.untrained("mlp"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--backend", "jax", *SHORT),
+        ("verify", "--backend", "jax"),
+        ("shapes", "--backend", "jax"),
+        ("selfcheck", "--backend", "jax", "--data", "synthetic"),
+        ("train", "--backend", "jax", "--data", "digits", "--epochs", "1"),
+        ("evaluate", "weights.npz", "--backend", "jax", "--data", "digits"),
+        ("gate", "--backend", "jax", "--base-python", "jax=/nowhere/python", *SHORT, "--allow-dirty"),
+        ("compare", "run", "run"),
+        ("accuracy", "run"),
+        ("report", "run"),
+        ("inspect", "weights.npz", "--data", "digits"),
+        ("layers", "lecun1998"),
+        ("environments", "make", "jax"),
+        ("environments", "list"),
+        ("environments", "remove"),
+    ],
+    ids=lambda arguments: "-".join(arguments[:2]),
+)
+def test_every_command_says_once_which_tree_it_runs(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """On standard error, whatever it prints on the other; at exit codes that say that its input was accepted."""
+    prepared(tmp_path)
+    done = in_this_process(*arguments, cwd=tmp_path)
+    if arguments == ("accuracy", "run"):
+        assert done.returncode == 2, "a folder without trainings is bad input"
+        assert len(done.stderr.splitlines()) == 1 and SAID not in done.stderr
+        return
+    assert done.returncode in (0, 3, 4), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{SAID} at ") or line.startswith(f"{SAID}, no git: ")
+    assert SAID not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("remove", "nonsense"),
+        ("remove", "numpy", "nonsense"),
+        ("make", "nonsense"),
+    ],
+)
+def test_environments_are_left_alone_where_one_of_them_is_unknown(arguments: tuple[str, ...], original: Path) -> None:
+    place = {installing.ENVIRONMENTS_VARIABLE: str(original / ".nox")}
+    done = in_this_process("environments", *arguments, cwd=original.parent, **place)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert installing.interpreter(original / ".nox" / "numpy").exists()
+
+
+def called_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    terminal.refuse_elsewhere()
+
+
+def test_a_command_that_is_called_in_another_checkout_refuses(original: Path, tmp_path: Path) -> None:
+    """By one line that names both trees and the ways out; from a folder in it, and through a link, too."""
+    (original / "results" / "a run").mkdir(parents=True)
+    for cwd in (original, original / "results" / "a run", linked(original)):
+        done = in_this_process("layers", "mlp", cwd=cwd)
+        (line,) = done.stderr.splitlines()
+        assert done.returncode == 2
+        for words in (str(ROOT), str(original), f"python {original}/bench/__main__.py", "nox -s bench", "elsewhere"):
+            assert words in line
+        assert done.stdout == ""
+
+
+@pytest.mark.slow
+def test_so_does_an_installed_one(original: Path, tmp_path: Path) -> None:
+    """Laid as a wheel lays it; called elsewhere, it says that it is installed."""
+    place = tmp_path / "site-packages"
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, place / name)
+    shutil.copy(ROOT / "bench" / "__main__.py", place / "lenet_bench.py")
+    command = [sys.executable, str(place / "lenet_bench.py"), "layers", "mlp"]
+    for cwd, code, words in ((original, 2, f"another checkout, {original}"), (tmp_path, 0, "no git: it is installed")):
+        done = subprocess.run(command, cwd=cwd, env=environment(tmp_path), capture_output=True, text=True)
+        assert (done.returncode, len(done.stderr.splitlines())) == (code, 1), done.stderr
+        assert words in done.stderr and f"lenet-bench of {place}" in done.stderr
+
+
+def test_its_own_checkout_is_no_other_whatever_links_lead_to_it(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "SOURCE_ROOT", original)
+    for cwd in (original, original / "bench", linked(original)):
+        called_in(cwd, monkeypatch)
+    called_in(tmp_path, monkeypatch)
+
+
+def test_the_nearest_checkout_counts(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = lay(original / "copies" / "inner")
+    monkeypatch.setattr(terminal, "SOURCE_ROOT", inner)
+    called_in(inner / "bench", monkeypatch)
+    with pytest.raises(UsageError, match="called in another checkout"):
+        called_in(original / "copies", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "lacks",
+    ["bench/__main__.py", "backends/__init__.py", "pyproject.toml", "its name", "its text", "a file that can be read"],
+)
+def test_what_only_looks_like_a_checkout_is_none(lacks: str, original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = original / "pyproject.toml"
+    if lacks == "its name":
+        project.write_text(project.read_text().replace('name = "lenet-bench"', 'name = "my-lenet-bench"'))
+    elif lacks == "its text":
+        project.write_bytes(b"\xff\xfe\x00")
+    elif lacks == "a file that can be read":
+        project.unlink()
+        project.mkdir()
+    else:
+        (original / lacks).unlink()
+    called_in(original, monkeypatch)
+
+
+def test_however_its_project_file_is_written(original: Path) -> None:
+    for line in ("name='lenet-bench'", '  name   =   "lenet-bench"  # ours', 'name = "lenet-bench"\r'):
+        (original / "pyproject.toml").write_bytes(f"[project]\n{line}\n".encode())
+        assert tree.checkout_around(original / "bench") == original, line
+
+
+def test_a_working_directory_that_is_gone_is_in_no_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    terminal.refuse_elsewhere()
+    monkeypatch.chdir(tmp_path)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, env=environment(folder), check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    folder = tmp_path / "repository"
+    for name in ("bench/__main__.py", "backends/__init__.py"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).touch()
+    git(folder, "init", "-q")
+    git(folder, "add", "bench", "backends")
+    git(folder, "commit", "-q", "-m", "the suite")
+    return folder
+
+
+def stands(folder: Path, **environ: str) -> revision.Standing:
+    with mock.patch.dict(os.environ, environment(folder, **environ), clear=True):
+        return revision.standing(folder)
+
+
+def told(folder: Path, **environ: str) -> str:
+    with mock.patch.dict(os.environ, environment(folder, **environ), clear=True):
+        return revision.told(folder)
+
+
+def test_a_tree_is_said_with_its_commit_and_whether_it_has_changes(repository: Path) -> None:
+    commit = stands(repository).commit
+    assert len(commit) == 40
+    assert told(repository) == f"lenet-bench of {repository} at {commit[:12]}"
+    (repository / "bench" / "__main__.py").write_text("changed")
+    assert told(repository) == f"lenet-bench of {repository} at {commit[:12]} with changes"
+    assert stands(repository) == revision.Standing(commit, "yes")
+
+
+def dubious(repository: Path) -> dict[str, str]:
+    return {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+
+
+def no_program(repository: Path) -> dict[str, str]:
+    return {"PATH": str(repository)}
+
+
+def a_program_that_fails(repository: Path) -> dict[str, str]:
+    (repository / "git").write_text("#!/bin/sh\nexit 3\n")
+    (repository / "git").chmod(0o755)
+    return {"PATH": str(repository)}
+
+
+def exported(repository: Path) -> dict[str, str]:
+    shutil.rmtree(repository / ".git")
+    return {}
+
+
+def a_broken_configuration(repository: Path) -> dict[str, str]:
+    (repository / ".git" / "config").write_text("[core")
+    return {}
+
+
+def a_broken_head(repository: Path) -> dict[str, str]:
+    (repository / ".git" / "HEAD").write_text("nonsense")
+    return {}
+
+
+def a_worktree_whose_repository_is_gone(repository: Path) -> dict[str, str]:
+    shutil.rmtree(repository / ".git")
+    (repository / ".git").write_text("gitdir: /nowhere/.git/worktrees/x\n")
+    return {}
+
+
+def no_commit_yet(repository: Path) -> dict[str, str]:
+    shutil.rmtree(repository / ".git")
+    git(repository, "init", "-q")
+    return {}
+
+
+def the_repository_of_somebody_else(repository: Path) -> dict[str, str]:
+    """An archive that was unpacked in another project's clone: that project's commit says nothing of it."""
+    git(repository, "rm", "-q", "--cached", "-r", "bench")
+    git(repository, "commit", "-q", "-m", "without")
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (dubious, "dubious ownership"),
+        (dubious, "; git config --global --add safe.directory"),
+        (no_program, "git does not run ("),
+        (a_program_that_fails, "status 3"),
+        (exported, "not a git repository"),
+        (a_broken_configuration, "bad config line"),
+        (a_broken_head, "not a git repository"),
+        (a_worktree_whose_repository_is_gone, "not a git repository"),
+        (no_commit_yet, "its repository has no commit"),
+        (the_repository_of_somebody_else, "does not hold it"),
+    ],
+)
+def test_why_there_is_no_commit_is_said(
+    made: Callable[[Path], dict[str, str]], words: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the terminal, in one line, and in machine.json."""
+    variables = made(repository)
+    found = stands(repository, **variables)
+    assert (found.commit, found.dirty) == ("", "")
+    assert words in found.unknown and "\n" not in found.unknown
+    assert told(repository, **variables) == f"lenet-bench of {repository}, no git: {found.unknown}"
+    monkeypatch.setattr(machine, "SOURCE_ROOT", repository)
+    with mock.patch.dict(os.environ, environment(repository, **variables), clear=True):
+        details = machine.Machine.here(repository).details()
+    assert (details["commit"], details["dirty"], details["commit_unknown"]) == ("", "", found.unknown)
+    assert details["tree"] == str(repository)
+
+
+def test_a_hooks_variables_name_no_other_repository(repository: Path, tmp_path: Path) -> None:
+    """In a hook of another repository, git names that one by variables, and would say its commit."""
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    git(other, "commit", "-q", "--allow-empty", "-m", "another")
+    hook = {
+        "GIT_DIR": str(other / ".git"),
+        "GIT_WORK_TREE": str(other),
+        "GIT_INDEX_FILE": str(other / ".git" / "index"),
+    }
+    assert stands(repository, **hook) == stands(repository)
+
+
+def test_machine_json_names_the_tree_and_has_no_reason_where_git_says_all(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "SOURCE_ROOT", repository)
+    with mock.patch.dict(os.environ, environment(repository), clear=True):
+        details = machine.Machine.here(repository).details()
+    assert (details["dirty"], details["commit_unknown"], details["tree"]) == ("no", "", str(repository))
+    json.dumps(details)
+
+
+def test_a_folder_whose_name_no_text_can_hold_is_told_all_the_same(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff\n\x1b[31m"))
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    line = told(folder)
+    assert line.isprintable() and f"{tmp_path}/b" in line
+    line.encode()
+
+
+@pytest.mark.slow
+def test_the_line_is_the_commands_own(tmp_path: Path) -> None:
+    done = lenet_bench("layers", "mlp", cwd=tmp_path)
+    assert done.stderr.count("lenet-bench of ") == 1 and SAID in done.stderr
