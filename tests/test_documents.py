@@ -100,3 +100,9 @@ def test_every_command_that_is_named_exists_with_its_options(path: Path) -> None
 def test_commands_are_found_in_the_readme() -> None:
     names = {name for name, _ in commands_in(ROOT / "README.md")}
     assert {"bench", "tests", "gate", "train", "layers"} <= names
+
+
+@pytest.mark.parametrize("path", [*documents(), pytest.param(ROOT / "CHANGELOG.md", id="CHANGELOG.md")])
+def test_lines_are_no_longer_than_120_characters_but_for_tables(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
