@@ -1,8 +1,7 @@
 """The whole suite: `nox -s tests` starts this, with a Python that needs nothing installed.
 
-The harness's tests run in its environment on half of the CPUs; beside them, the conformance tests run in each
-backend's, as many at the same time as there are other CPUs. `--fast` leaves out what takes long and needs frameworks;
-all other arguments are pytest's.
+The harness's tests run in its environment, in some parts, the conformance tests in each backend's: one process per CPU,
+until nothing is left. `--fast` leaves out what takes long and needs frameworks; all other arguments are pytest's.
 """
 
 from __future__ import annotations
@@ -25,39 +24,44 @@ OPTIONS = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "--confcu
 NOTHING_SELECTED = 5
 TAKE_A_VALUE = ("-k", "-m", "-p", "-c", "-n", "--deselect", "--ignore")
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)")
-# Those first that take long, so that no CPU waits for the last of them.
+# Those first that take long, so that no CPU waits for the last of them; for the same reason, the harness's are in parts.
 SLOWEST_FIRST = ("torch", "jax", "tensorflow")
+PARTS = 6
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main(arguments: list[str]) -> int:
     jobs = jobs_for(arguments)
     narrowed = bool(arguments)
-    with ThreadPoolExecutor(CPUS - max(1, CPUS // 2) + 1) as pool:
-        asked = [pool.submit(run, name, job, narrowed) for name, job in jobs.items()]
+    with ThreadPoolExecutor(CPUS) as pool:
+        asked = [pool.submit(run, name, job, narrowed) for name, job in jobs]
         ended = [one.result() for one in asked]
     sums = {word: sum(counts.get(word, 0) for counts, _ in ended) for word in ("passed", "failed", "error", "skipped")}
     print(f"tests: {sums['passed']} passed, {sums['failed'] + sums['error']} failed, {sums['skipped']} skipped")
     return 0 if all(held for _, held in ended) and any(sums.values()) else 1
 
 
-def jobs_for(arguments: list[str]) -> dict[str, list[str]]:
-    """What pytest is told in each environment: in the harness's, the backends', or both, as the files named are for."""
+def jobs_for(arguments: list[str]) -> list[tuple[str, list[str]]]:
+    """Environments, and what pytest is told in each: the harness's, the backends', or both, as the files named are for."""
     files = [one for one in arguments if one.startswith("tests/") and (ROOT / one.partition("::")[0]).exists()]
     files = [one for one in files if arguments[arguments.index(one) - 1] not in TAKE_A_VALUE]
     conformance = [one for one in files if "conformance" in one]
     others = [one for one in arguments if one not in files and one != "--fast"]
-    jobs = {}
-    if not files or len(conformance) < len(files):
+    narrow = bool(files) or "--fast" in arguments
+    harness: list[tuple[str, list[str]]] = []
+    if narrow and len(conformance) < len(files or ["tests"]):
         own = [one for one in files if one not in conformance] or ["tests", "--ignore=tests/conformance"]
         quick = ["-m", "not slow"] if "--fast" in arguments else []
-        alone = bool(files) or "--fast" in arguments
-        several = [f"--numprocesses={CPUS if alone else max(1, CPUS // 2)}", "--dist=loadfile"]
-        jobs[pins.HARNESS] = [*own, *several, *quick, *others]
-    if conformance or not (files or "--fast" in arguments):
-        names = sorted(pins.ALL[1:], key=lambda name: name not in SLOWEST_FIRST)
-        jobs |= {name: [*(conformance or ["tests/conformance"]), f"--backend={name}", *others] for name in names}
-    return jobs
+        harness = [(pins.HARNESS, [*own, f"--numprocesses={CPUS}", "--dist=loadfile", *quick, *others])]
+    if not narrow:
+        every = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("test_*.py"))
+        harness = [(pins.HARNESS, [*every[part::PARTS], *others]) for part in range(min(PARTS, len(every)))]
+    backends: list[tuple[str, list[str]]] = []
+    if conformance or not narrow:
+        told = [*(conformance or ["tests/conformance"]), *others]
+        backends = [(name, [*told, f"--backend={name}"]) for name in pins.ALL[1:]]
+    first = [job for job in backends if job[0] in SLOWEST_FIRST]
+    return [*first, *harness, *(job for job in backends if job not in first)]
 
 
 def run(name: str, arguments: list[str], narrowed: bool) -> tuple[dict[str, int], bool]:
