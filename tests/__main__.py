@@ -24,7 +24,7 @@ OPTIONS = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "--confcu
 NOTHING_SELECTED = 5
 TAKE_A_VALUE = ("-k", "-m", "-p", "-c", "-n", "--deselect", "--ignore")
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)")
-# Those first that take long, so that no CPU waits for the last of them; for the same reason, the harness's are in parts.
+# Those first that take long, so that no CPU waits for the last of them; the harness's are in parts for the same reason.
 SLOWEST_FIRST = ("torch", "jax", "tensorflow")
 PARTS = 6
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
 
 
 def jobs_for(arguments: list[str]) -> list[tuple[str, list[str]]]:
-    """Environments, and what pytest is told in each: the harness's, the backends', or both, as the files named are for."""
+    """Environments, each with what pytest is told there: all of them, or those that the files named are for."""
     files = [one for one in arguments if one.startswith("tests/") and (ROOT / one.partition("::")[0]).exists()]
     files = [one for one in files if arguments[arguments.index(one) - 1] not in TAKE_A_VALUE]
     conformance = [one for one in files if "conformance" in one]
