@@ -52,12 +52,7 @@ def open_streams() -> bool:
 
 def start_anew() -> None:
     """This command in a Python that looks at no variable and no folder of the user's. Never comes back."""
-    options = [
-        "-E",
-        "-P",
-        *(["-s"] if sys.flags.no_user_site else []),
-        *(["-X", "utf8"] if sys.flags.utf8_mode else []),
-    ]
+    options = ["-E", "-P", *["-s"] * sys.flags.no_user_site, *["-X", "utf8"] * sys.flags.utf8_mode]
     command = [sys.executable, *options, os.path.abspath(__file__), *sys.argv[1:]]
     try:
         if os.name == "posix":

@@ -77,7 +77,7 @@ def once(folder: Path, whom: str, moment: Callable[[Path], bool], draw: random.R
         strike(conductor, folder, whom, draw)
     _, errors = conductor.communicate(timeout=PATIENCE_SECONDS)
     runs = list((folder / "results").iterdir()) if (folder / "results").exists() else []
-    # An interrupt while Python still imports the command is Python's own to tell.
+    # An interrupt before the command's first line is Python's own to tell.
     assert "Traceback" not in errors or (whom == "interrupt" and not runs), errors
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (left := alive(folder)) and time.monotonic() < deadline:
