@@ -72,6 +72,7 @@ def test_requirements_are_pinned() -> None:
     for path in (ROOT / "backends" / "requirements").glob("*.txt"):
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
         assert all(re.match(r"[a-z0-9\[\]-]+==\d", line) for line in lines), path
+        assert [line for line in lines if line.startswith("numpy==")], f"{path}: any NumPy will do, a broken one too"
 
 
 def test_no_file_is_named_like_a_framework() -> None:
