@@ -104,7 +104,8 @@ def test_an_input_that_is_none(text: str) -> None:
 
 @pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
-    done = lenet_bench("layers", "--input", "3x32", "--conv", "6@5", "--pool", "2", "--dense=10", cwd=tmp_path)
+    stack = ("--input", "3x32", "--conv", "6@5", "--pool", "2", "--dense=10")
+    done = lenet_bench("layers", *stack, cwd=tmp_path, COLUMNS="160")
     assert done.returncode == 0, done.stderr
     assert "floor((32 + 2*0 - 5) / 1) + 1 = 28" in done.stdout
     assert "6*14*14 = 1176 inputs" in done.stdout
