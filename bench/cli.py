@@ -207,9 +207,12 @@ def show(run: runs.Run, rows: list[Throughput]) -> None:
     if overheads := run.overheads():
         print_table(output, grids.overheads(overheads))
     labels = grids.labels_of([case_of(row) for row in rows])
+    alike: dict[str, list[str]] = {}
     for row in rows:
         if row.status != "ok":
-            say(f"{labels[case_of(row).id]}: {row.status}: {row.reason}", "yellow")
+            alike.setdefault(f"{row.status}: {row.reason}", []).append(labels[case_of(row).id])
+    for reason, names_of_cases in alike.items():
+        say(f"{', '.join(names_of_cases)}: {reason}", "yellow")
     disturbed = run.disturbed_passes()
     passes = f"{len(run.passes())} passes, {len(disturbed)} of them disturbed"
     say(f"data {run.data}, seed {run.request.seed}, {passes}, run folder {run.folder}")
