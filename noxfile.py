@@ -6,13 +6,15 @@ only the one that it runs in itself is made.
 
 from __future__ import annotations
 
+import runpy
 import sys
 from pathlib import Path
 
 import nox
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))  # nox does not put the noxfile's folder on the path
+# The two packages and nothing else of this folder: a `uv.py` in it is the user's own.
+runpy.run_path(str(ROOT / "bench" / "__main__.py"))["take_packages_from"](str(ROOT))
 from bench import installing, pins  # noqa: E402
 
 nox.options.sessions = ["bench"]

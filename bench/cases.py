@@ -99,7 +99,8 @@ def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
     for name in selection.backends:
         if all(name != backend for backend, _ in chosen):
             own = ", ".join(f"{mode.name} ({mode.lane})" for mode in registry[name].modes)
-            asked = ", ".join(selection.modes) or f"in the {', '.join(selection.lanes)} lane"
+            lane = f"in the {', '.join(selection.lanes)} lane" if selection.lanes else ""
+            asked = " ".join(filter(None, [", ".join(selection.modes), lane]))
             raise UsageError(f"backend {name} has no mode {asked}; its modes are {own}")
     cells = itertools.product(
         chosen,

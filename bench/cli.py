@@ -23,6 +23,7 @@ from bench import (
     environments,
     grids,
     results,
+    revision,
     spelling,
     summary,
 )
@@ -32,7 +33,7 @@ from bench import run as runs
 from bench import selfcheck as selfchecks
 from bench.cases import Case, Selection, UsageError, expand, impossible, without_slow
 from bench.conductor import Plan
-from bench.data import called
+from bench.data import called, fingerprint, same_data
 from bench.options import (
     ALLOCATORS,
     AXES,
@@ -78,6 +79,7 @@ from bench.terminal import (
     warn_if_busy,
     working,
 )
+from bench.tree import SOURCE_ROOT
 from bench.verdicts import conclusion
 from bench.verdicts import exit_code as exit_code_of
 from bench.verify import BATCH_SIZE, Answer, ask, equivalence_rows
@@ -181,6 +183,9 @@ def run(
     with only_run_here(), reading as (folders, verified):
         interpreters = environments.ready(request.cases, registry, request.interpreters, with_pins, say)
         request = replace(request, interpreters=interpreters, named=request.named | set(interpreters))
+        request = replace(
+            request, data_sha256=same_data(fingerprint(folders), begun.request.data_sha256 if begun else "")
+        )
         begun = begun or runs.start(request, results_folder, registry)
         if not verified:
             runs.doubt(begun)
@@ -213,8 +218,11 @@ def show(run: runs.Run, rows: list[Throughput]) -> None:
             alike.setdefault(f"{row.status}: {row.reason}", []).append(labels[case_of(row).id])
     for reason, names_of_cases in alike.items():
         say(f"{', '.join(names_of_cases)}: {reason}", "yellow")
-    disturbed = run.disturbed_passes()
-    passes = f"{len(run.passes())} passes, {len(disturbed)} of them disturbed"
+    disturbed, done = run.disturbed_passes(), run.passes()
+    passes = f"{len(done)} pass{'es' if len(done) != 1 else ''}, {len(disturbed)} of them disturbed"
+    if run.cut_short():
+        asked = f"{run.request.passes} undisturbed passes, as asked for"
+        say(f"--max-minutes {run.request.max_minutes:g} has ended it before {asked}", "yellow")
     say(f"data {run.data}, seed {run.request.seed}, {passes}, run folder {run.folder}")
     say(page_of(run.folder))
 
@@ -412,7 +420,9 @@ def gate(
     selection = select(backend, mode, lane, variant, device, precision, batch, threads)
     if base is None and not selection.backends:
         # Where only interpreters differ, the other backends are the same on both sides.
-        pinned = environments.pins_replaced(base_with, expand(selection, registry), registry, base_interpreters)
+        pinned = environments.pins_replaced(
+            base_with, expand(selection, registry), registry, base_interpreters, "--base-with"
+        )
         selection = replace(selection, backends=(*base_interpreters, *pinned))
     cases = tuple(without_slow(expand(selection, registry), registry, selection.modes))
     refuse_unused({**base_interpreters, **interpreters}, cases)
@@ -546,6 +556,7 @@ def carry_out() -> int:
     By Typer's parts: as a whole, it makes a 1 of a broken pipe, and says nothing when it is interrupted.
     """
     refuse_elsewhere()
+    revision.at_start(SOURCE_ROOT)
     command = typer.main.get_command(app)
     try:
         with command.make_context("lenet-bench", sys.argv[1:]) as context:

@@ -20,7 +20,7 @@ from bench import checkpoints, environments, grids, results, spelling
 from bench import train as trainings
 from bench.agreement import EPOCH
 from bench.cases import Selection, UsageError, expand, without_slow
-from bench.data import NAMES, called
+from bench.data import NAMES, called, fingerprint, same_data
 from bench.evaluate import evaluate as evaluated
 from bench.options import (
     DataDir,
@@ -149,6 +149,7 @@ def train(
         cases = [course.case for course in request.courses]
         interpreters = environments.ready(cases, registry, request.interpreters, with_pins, say)
         request = replace(request, interpreters=interpreters, named=request.named | set(interpreters))
+        request = replace(request, data_sha256=same_data(fingerprint(folders), run.request.data_sha256 if run else ""))
         run = run or trainings.start(request, results_folder, registry)
         if not verified:
             trainings.doubt(run)

@@ -13,7 +13,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -265,6 +265,24 @@ def _locate(name: str, file: str, folder: Path | None, progress: Callable[[str],
         return _download(name, file, progress)
     if (found := _at_hand(name, file, folder)) is None:
         raise DataError(f"{folder}: holds neither {file} nor {file}.gz, nor a folder {name} with them")
+    return found
+
+
+def fingerprint(folders: Mapping[Any, Path]) -> str:
+    """The SHA-256 of the arrays that workers are given, in folders of their own."""
+    total = hashlib.sha256()
+    for _, folder in sorted(folders.items()):
+        for path in sorted(folder.glob("*.npy")):
+            total.update(path.name.encode())
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def same_data(found: str, begun: str) -> str:
+    """`found`. Raises DataError where a run was begun with other data, if it says with which."""
+    if begun and begun != found:
+        raise DataError("the data are not those that this run was begun with: put them back, or start a new run")
     return found
 
 

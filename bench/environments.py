@@ -62,12 +62,13 @@ def ready(
     interpreters: Mapping[str, Path],
     wanted: Sequence[str],
     say: Callable[[str], None],
+    option: str = "--with",
 ) -> dict[str, Path]:
     """Make what these cases need and is missing; the interpreters, and those of backends whose pins `wanted` replaces.
 
     What cannot be made is found out by `find`. Raises UsageError where `wanted` replaces nothing.
     """
-    replaced = pins_replaced(wanted, cases, registry, interpreters)
+    replaced = pins_replaced(wanted, cases, registry, interpreters, option)
     needed = [
         pins.of_place(place) for place in places(cases, registry) if place[0].name not in {*interpreters, *replaced}
     ]
@@ -77,11 +78,16 @@ def ready(
 
 
 def pins_replaced(
-    wanted: Sequence[str], cases: Collection[Case], registry: Mapping[str, Entry], elsewhere: Collection[str] = ()
+    wanted: Sequence[str],
+    cases: Collection[Case],
+    registry: Mapping[str, Entry],
+    elsewhere: Collection[str] = (),
+    option: str = "--with",
 ) -> dict[str, pins.Pins]:
     """What `--with` or `--base-with` replaces, by backend, but for those that run `elsewhere`. Raises UsageError."""
     try:
-        return pins.replaced(wanted, [place for place in places(cases, registry) if place[0].name not in elsewhere])
+        own = [place for place in places(cases, registry) if place[0].name not in elsewhere]
+        return pins.replaced(wanted, own, option)
     except pins.UnknownPins as error:
         raise UsageError(str(error)) from error
 
@@ -174,4 +180,6 @@ def _ask(python: Path, program: str, *arguments: str) -> Any:
         return answer["answer"]
     except (ValueError, TypeError, KeyError) as error:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        if done.returncode == 0:
+            raise NoAnswer(f"{python} does not answer: something that is installed there prints or exits") from error
         raise NoAnswer(f"{python} is no Python ({said[-1] if said else f'exit status {done.returncode}'})") from error

@@ -356,12 +356,16 @@ def sides(
             revision.copy_working_tree(SOURCE_ROOT, trees[0])
         else:
             revision.check_out(SOURCE_ROOT, commit, trees[0])
+        stood = revision.at_start(SOURCE_ROOT)
+        if revision.standing(SOURCE_ROOT) != stood:
+            raise UsageError(f"{SOURCE_ROOT} has changed since this command began: start it again")
         interpreters = environments.ready(cases, registry, asked_of_head.interpreters, asked_of_head.pins, say)
-        base_interpreters = environments.ready(cases, registry, asked_of_base.interpreters, asked_of_base.pins, say)
+        base_interpreters = environments.ready(
+            cases, registry, asked_of_base.interpreters, asked_of_base.pins, say, "--base-with"
+        )
         shared = [one for one in cases if one.backend not in base_interpreters]
         base_interpreters |= environments_of_base(trees[0], trees[1], environments.places(shared, registry), say)
-        last = revision.git(SOURCE_ROOT, "rev-parse", "HEAD").decode()[:12] if is_checkout() else ""
-        here = f"{last}{' with changes' if dirty else ''}" or "the working tree"
+        here = f"{stood.commit[:12]}{' with changes' if dirty else ''}" or "the working tree"
         other = "".join(f" {name}={path}" for name, path in base_interpreters.items())
         yield (
             Side(f"{commit[:12] if commit else here}{other}", trees[0], {**interpreters, **base_interpreters}),

@@ -6,7 +6,7 @@ A `Number` keeps the row and the column that it comes from, so that whoever show
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -302,17 +302,30 @@ def overheads(rows: Sequence[Overhead]) -> Grid:
     return grid.without_uniform("case")
 
 
+def short(ids: Iterable[str]) -> dict[str, str]:
+    """Ids of cases less what stands at the same place in all of them, behind backend and mode."""
+    parts = {one: one.split("-") for one in ids}
+    if len({len(own) for own in parts.values()}) != 1:
+        return {one: one for one in parts}
+    differs = [len(set(column)) > 1 for column in zip(*parts.values())]
+    return {
+        one: " ".join(part for place, part in enumerate(own) if place < 2 or differs[place])
+        for one, own in parts.items()
+    }
+
+
 def selfchecks(rows: Sequence[SelfCheck]) -> Grid:
     """A row per injected slowdown: what was found, and what the pairs' spread could have caught."""
     numbers = ["found", "95 % interval", "by total time", "pair sd", "catches 9 in 10", "passes"]
     title = "Identical code and injected slowdowns, side by side"
     grid = Grid(title, headings(["case", "beside it"], numbers, ["verdict"]), names=2)
+    called = short(row.case for row in rows)
     for row in rows:
         dense = "every round" if row.every == 1 else f"every {row.every}th round"
         beside: Cell = (Number(row, "injected", "+.0%"), f" {dense}") if row.injected else (row.beside,)
         grid.rows.append(
             [
-                (row.case,),
+                (called[row.case],),
                 beside,
                 (Number(row, "found", "+.2%"),),
                 span(row, "found_low", "found_high", "+.1%", between=" "),
@@ -330,6 +343,7 @@ def verdicts(rows: Sequence[Verdict]) -> Grid:
     """A row per case of a gate or a comparison."""
     numbers = ["step, head / base", "95 % interval", "by total time", "could have seen"]
     grid = Grid("The head's step beside the base's", headings(["case", "verdict"], numbers, ["why"]))
+    called = short(row.case for row in rows)
     for row in rows:
         word = row.verdict + (" (by the control)" if row.basis == "control" else "")
         figures: list[Cell] = [
@@ -342,7 +356,7 @@ def verdicts(rows: Sequence[Verdict]) -> Grid:
             figures = [(), (Word(TOO_NOISY, "noisy"),), (), ()]
         elif too_noisy(row.resolves):
             figures[3] = ("nothing",)
-        grid.rows.append([(row.case,), (Word(word, row.verdict),), *figures, (row.reason,)])
+        grid.rows.append([(called[row.case],), (Word(word, row.verdict),), *figures, (row.reason,)])
     return grid
 
 

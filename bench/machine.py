@@ -37,7 +37,7 @@ class Machine:
 
     @classmethod
     def here(cls, source_root: Path) -> Machine:
-        tree = revision.standing(source_root)
+        tree = revision.at_start(source_root)
         return cls(
             host=platform.node(),
             cpu=cpu_model(),
@@ -58,7 +58,7 @@ class Machine:
             "harness_python": platform.python_version(),
             "boot_time": psutil.boot_time(),
             "tree": printable(str(SOURCE_ROOT)),
-            "commit_unknown": revision.standing(SOURCE_ROOT).unknown,
+            "commit_unknown": revision.at_start(SOURCE_ROOT).unknown,
         }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import backends
-from backends import Entry
+from backends import LANES, Entry
 from bench import environments, ground, spelling
 from bench.cases import Case, Selection, UsageError
 from bench.data import NAMES, SOURCES
@@ -96,7 +96,7 @@ def select(
 ) -> Selection:
     """What the options of a command that times ask for; the tutorial lane, where neither modes nor lanes are named."""
     return Selection(
-        names(backend),
+        backends_of(backend),
         names(mode),
         names(variant),
         names(device),
@@ -119,7 +119,10 @@ def varied(selection: Selection, axis: str) -> Selection:
 
 
 def lanes(values: list[str]) -> tuple[str, ...]:
-    """The lanes of `--lane`; `all` is every one, as is none."""
+    """The lanes of `--lane`; `all` is every one, as is none. Raises UsageError for one that is unknown beside it."""
+    for name in names(values):
+        if name not in ("all", *LANES):
+            raise UsageError(spelling.unknown("lane", name, ["all", *LANES]))
     return () if "all" in names(values) else names(values)
 
 
@@ -144,8 +147,10 @@ def refuse_unread(data_dir: Path | None, data: str) -> None:
 
 
 def backends_of(values: list[str]) -> tuple[str, ...]:
-    """The names of `--backend`; with `all` among them, none, which is every one."""
+    """The names of `--backend`; `all` is every one, and stands alone. Raises UsageError."""
     found = names(values)
+    if "all" in found and len(found) > 1:
+        raise UsageError(f"--backend {','.join(found)}: all is every backend; leave the others out")
     return () if "all" in found else found
 
 
@@ -183,5 +188,6 @@ def share(option: str, value: str) -> float:
     except ValueError as error:
         raise UsageError(f"{option} {value!r} is not a share such as 3%") from error
     if not 0 < found < 1:
-        raise UsageError(f"{option} {value!r} is not between 0 and 100 %")
+        near = f": did you mean {value}%?" if 1 <= found < 100 and not value.endswith("%") else ""
+        raise UsageError(f"{option} {value!r} is not between 0 and 100 %{near}")
     return found

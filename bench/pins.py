@@ -18,6 +18,8 @@ from bench.tree import SOURCE_ROOT
 REQUIREMENTS = SOURCE_ROOT / "backends" / "requirements"
 HARNESS = "harness"
 ALL = (HARNESS, *(entry.name for entry in BUILT_IN))
+# What `--with` may say: `torch==2.12.1`, `jax[cuda13]==0.10.1`.
+PIN = re.compile(r"([A-Za-z0-9][\w.-]*)(\[[\w,-]+\])?==[\w.!+-]+")
 Place = tuple[Entry, str]  # a backend, and the device it runs on
 
 
@@ -64,7 +66,7 @@ def at_base(name: str, text: str) -> Pins:
     return Pins(f"{name}-at-{hashlib.sha256(text.encode()).hexdigest()[:8]}", text)
 
 
-def replaced(wanted: Sequence[str], places: Collection[Place]) -> dict[str, Pins]:
+def replaced(wanted: Sequence[str], places: Collection[Place], option: str = "--with") -> dict[str, Pins]:
     """For every backend whose file pins a package that `wanted` names (`torch==2.12.1`), pins with that instead.
 
     A pin takes the place of every line for that package, its `-cpu` build included. The environment is one of
@@ -74,19 +76,29 @@ def replaced(wanted: Sequence[str], places: Collection[Place]) -> dict[str, Pins
         entry.name: {device for other, device in places if other == entry} for entry, _ in places
     }
     if wanted and any(len(own) > 1 for own in devices.values()):
-        raise UnknownPins("--with replaces a pin on one device; name one with --device")
+        raise UnknownPins(f"{option} replaces a pin on one device; name one with --device")
     texts: dict[str, str] = {}
+    named: set[str] = set()
     for pin in wanted:
-        package = re.split(r"[\[=<>!~ ;@]", pin)[0]
+        if not (form := PIN.fullmatch(pin)):
+            raise UnknownPins(f"{option} {pin!r} is not of the form PACKAGE==VERSION")
+        package = form[1]
+        if package.lower() in named:
+            raise UnknownPins(f"{option} {pin}: {package} is named twice; one version can be measured at a time")
+        named.add(package.lower())
         line = re.compile(rf"^{re.escape(package)}(-cpu)?(\[[^]]*\])?[ =<>!~;].*\n", re.MULTILINE | re.IGNORECASE)
         found = False
         for entry, device in places:
             pins = of_place((entry, device))
             text = texts.get(entry.name, pins.text if pins else "")
-            if package and line.search(text):
+            if line.search(text):
                 texts[entry.name], found = f"{line.sub('', text)}{pin}\n", True
         if not found:
             near = spelling.suggestion("backend", package, devices)
-            raise UnknownPins(f"--with {pin}: no backend's requirement file pins {package!r}{near}")
+            elsewhere = [entry.name for entry in BUILT_IN if line.search(of(entry.name).text)]
+            if elsewhere:
+                whose = f"{package!r} is of {', '.join(elsewhere)}, not asked for here or with an interpreter named"
+                raise UnknownPins(f"{option} {pin}: {whose}; add --backend {elsewhere[0]}")
+            raise UnknownPins(f"{option} {pin}: no backend's requirement file pins {package!r}{near}")
     slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([*wanted, *sorted({device for _, device in places})]))
     return {name: Pins(f"{name}-with-{slug}", text) for name, text in texts.items()}

@@ -6,6 +6,7 @@ when a gate is killed.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from bench.cases import UsageError
 from bench.results import printable
-from bench.tree import is_checkout
+from bench.tree import as_it_stood, is_checkout
 
 # What a measurement depends on. The harness is one instrument for both sides: the working tree's.
 MEASURED, INSTRUMENT = "backends", "bench"
@@ -30,7 +31,8 @@ OF_ANOTHER_REPOSITORY = (
 
 @dataclass(frozen=True)
 class Standing:
-    """A tree's commit, and `yes` or `no` for changes to what git tracks; what is empty, for the reason in `unknown`."""
+    """A tree's commit, and `yes` or `no` for changes: to what git tracks there, or files in the packages that it does
+    not. What is empty, for the reason in `unknown`."""
 
     commit: str = ""
     dirty: str = ""
@@ -49,17 +51,25 @@ def standing(root: Path) -> Standing:
             return Standing(unknown="its repository has no commit")
         if not git(root, "ls-files", "--", f"{INSTRUMENT}/__main__.py"):
             return Standing(unknown="the repository that it lies in does not hold it")
-        status = _run_git(root, "status", "--porcelain", "--untracked-files=no")
+        status = _run_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".")
+        others = _run_git(root, "ls-files", "--others", "--exclude-standard", "--", MEASURED, INSTRUMENT)
     except UsageError as error:
         return Standing(unknown=str(error))
-    if status.returncode:
-        return Standing(commit, unknown=_reason(status))
-    return Standing(commit, "yes" if status.stdout.strip() else "no")
+    if status.returncode or others.returncode:
+        return Standing(commit, unknown=_reason(status if status.returncode else others))
+    return Standing(commit, "yes" if (status.stdout + others.stdout).strip() else "no")
+
+
+@functools.cache
+def at_start(root: Path) -> Standing:
+    """Where a tree stood when it was first asked: after its files were read, so that no later edit passes for them."""
+    as_it_stood(root)
+    return standing(root)
 
 
 def told(root: Path) -> str:
     """Which tree runs, in one line."""
-    found, where = standing(root), f"lenet-bench of {printable(str(root))}"
+    found, where = at_start(root), f"lenet-bench of {printable(str(root))}"
     if not found.commit:
         return f"{where}, no git: {found.unknown}"
     changed = " with changes" if found.dirty == "yes" else ""

@@ -51,7 +51,7 @@ from bench.machine import Machine
 from bench.progress import Limits, names_of, pass_of, told_in
 from bench.results import Comparison, Equivalence, Overhead, Process, Round, Shape, Throughput
 from bench.shapes import shape_rows
-from bench.tree import SOURCE_ROOT
+from bench.tree import SOURCE_ROOT, fingerprint
 from bench.turns import UNTRIED
 from bench.verify import equivalence_rows
 
@@ -83,6 +83,7 @@ class Request:
     plan: Plan
     command: str
     fewest_passes: int = 2
+    data_sha256: str = ""
     verified: bool = True
 
     def as_json(self) -> dict[str, Any]:
@@ -369,6 +370,11 @@ class Run:
             and elapsed_seconds + pass_seconds > 60 * self.request.max_minutes
         )
 
+    def cut_short(self) -> bool:
+        """Whether the limit of minutes has ended it before as many undisturbed passes as were asked for."""
+        done, wanted = self.passes(), self.request.passes or 0
+        return bool(self.live) and len(done - self.disturbed_passes()) < wanted and len(done) < 2 * wanted
+
     def widest(self) -> float:
         """The widest interval of any case that could be timed: half its width, relative."""
         widths = []
@@ -409,7 +415,27 @@ def start(request: Request, results_folder: Path, registry: Mapping[str, Entry])
 
 
 def write_request(run: Run) -> None:
-    results.write_json(run.folder / REQUEST_FILE, {"utc": run.utc, "request": run.request.as_json()})
+    asked = {"utc": run.utc, "code": fingerprint(SOURCE_ROOT), "request": run.request.as_json()}
+    results.write_json(run.folder / REQUEST_FILE, asked)
+
+
+def refuse_other_code(path: Path, begun_with: str | None) -> None:
+    """Raise ResultsError where a run was begun with other sources than stand here: they would share its rows."""
+    if begun_with not in (None, fingerprint(SOURCE_ROOT)):
+        raise results.ResultsError(
+            f"{path}: was begun with other sources in backends or bench than stand in {SOURCE_ROOT}: go on where "
+            "those are, or start a new run"
+        )
+
+
+def recorded_machine(folder: Path) -> Machine:
+    """The machine and the commit that a run was begun on; those of now where its folder does not say."""
+    here = Machine.here(SOURCE_ROOT)
+    try:
+        told = results.read_json(folder / "machine.json")
+        return replace(here, **{one.name: str(told[one.name]) for one in fields(Machine)})
+    except (OSError, ValueError, KeyError, TypeError):
+        return here
 
 
 def doubt(run: Run) -> None:
@@ -426,12 +452,16 @@ def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]
     """
     path = folder / REQUEST_FILE
     try:
-        fields = results.read_json(path)
-        request, utc = Request.from_json(fields["request"]), str(fields["utc"])
+        told = results.read_json(path)
+        request, utc = Request.from_json(told["request"]), str(told["utc"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise results.ResultsError(f"{path}: tells of no run that could be resumed ({error})") from error
+    refuse_other_code(path, told.get("code"))
+    machine, here = recorded_machine(folder), Machine.here(SOURCE_ROOT)
+    if machine.cpu != here.cpu:
+        raise results.ResultsError(f"{path}: was begun on another processor, {machine.cpu}; this is {here.cpu}")
     registry = known(dict(request.interpreters))
-    run = Run(folder, request, registry, Machine.here(SOURCE_ROOT), utc)
+    run = Run(folder, request, registry, machine, utc)
     processes = results.read_rows_if_any(folder, Process)
     rounds = results.read_rows_if_any(folder, Round)
     run.equivalence = results.read_rows_if_any(folder, Equivalence)

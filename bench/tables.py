@@ -50,7 +50,7 @@ def print_table(console: Console, grid: Grid) -> None:
     left_out = [one.text for index, one in enumerate(grid.headings) if index not in kept]
     if left_out:
         line = f"not shown, for want of room in {console.width} columns: {', '.join(left_out)}"
-        console.print(line, style="dim", highlight=False, soft_wrap=True)
+        console.print(line, style="dim", highlight=False)
 
 
 def kept_columns(console: Console, grid: Grid) -> list[int]:

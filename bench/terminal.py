@@ -17,6 +17,7 @@ from rich.text import Text
 
 from bench import machine, revision
 from bench.cases import UsageError
+from bench.results import printable
 from bench.tree import SOURCE_ROOT, checkout_around, is_checkout
 
 # Of a log that nobody says the width of. A pipe on a terminal (`| tee log`) has the terminal's, as Rich finds it.
@@ -48,6 +49,7 @@ errors = Terminal(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 def say(line: str, style: str = "") -> None:
     """One line as it is, of a path or of another's words: not coloured by guess; on a terminal broken between words."""
+    line = printable(line)
     if output.is_terminal:
         line = textwrap.fill(line, output.width, break_long_words=False, break_on_hyphens=False)
     output.print(line, style=style, highlight=False, soft_wrap=True)

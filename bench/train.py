@@ -33,9 +33,9 @@ from bench.conductor import kill_group, last_words, shared_cpus
 from bench.lesson import has_kinks
 from bench.machine import Machine
 from bench.results import Accuracy, Curve, Loss, printable
-from bench.run import REQUEST_FILE, mebibytes, one_line
+from bench.run import REQUEST_FILE, mebibytes, one_line, recorded_machine, refuse_other_code
 from bench.training import LAST, Course, Images, normalised
-from bench.tree import SOURCE_ROOT, lay_out
+from bench.tree import SOURCE_ROOT, fingerprint, lay_out
 
 FIRST, SECOND = 0.985, 0.990
 
@@ -53,6 +53,7 @@ class Request:
     deadline_seconds: float
     command: str
     verified: bool = True
+    data_sha256: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -63,6 +64,7 @@ class Request:
             "deadline_seconds": self.deadline_seconds,
             "command": self.command,
             "verified": self.verified,
+            "data_sha256": self.data_sha256,
         }
 
     @classmethod
@@ -239,7 +241,8 @@ def start(request: Request, results_folder: Path, registry: Mapping[str, Entry])
 
 
 def write_request(run: TrainingRun) -> None:
-    results.write_json(run.folder / REQUEST_FILE, {"utc": run.utc, "request": run.request.as_json()})
+    asked = {"utc": run.utc, "code": fingerprint(SOURCE_ROOT), "request": run.request.as_json()}
+    results.write_json(run.folder / REQUEST_FILE, asked)
 
 
 def doubt(run: TrainingRun) -> None:
@@ -261,7 +264,8 @@ def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]
         raise results.ResultsError(f"{path}: tells of no training that could be resumed ({error})") from error
     if not request.courses:
         raise results.ResultsError(f"{path}: tells of no training")
-    return TrainingRun(folder, request, registry, Machine.here(SOURCE_ROOT), utc)
+    refuse_other_code(path, fields.get("code"))
+    return TrainingRun(folder, request, registry, recorded_machine(folder), utc)
 
 
 def refuse_unknown(course: Course, registry: Mapping[str, Entry]) -> None:

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import importlib.util
 import os
+import py_compile
 import re
+import tempfile
 from pathlib import Path
 
 # Not where the link that this file may be leads to: in a copy made of links, other files stand beside it.
@@ -38,25 +42,48 @@ def is_of_this_suite(folder: Path) -> bool:
 
 
 def lay_out(folder: Path) -> Path:
-    """Write the packages into that folder, which is made; the folder, for a worker's PYTHONPATH.
-
-    With what Python compiled of them, which stays valid because times of change are kept, too.
-    """
-    for place, (content, changed) in as_it_stood(SOURCE_ROOT).items():
+    """Write the packages into that folder, which is made; the folder, for a worker's PYTHONPATH."""
+    for place, content in (as_it_stood(SOURCE_ROOT) | compiled(SOURCE_ROOT)).items():
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        os.utime(path, ns=(changed, changed))
     return folder
 
 
 @functools.cache
-def as_it_stood(root: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file of the packages by its place, and when it was changed, as first seen: all passes are of one tree."""
+def as_it_stood(root: Path) -> dict[str, bytes]:
+    """Every file of the packages by its place, as first seen: all passes are of one tree.
+
+    Without what Python compiled of them before, which may be of other sources.
+    """
     found = {}
     for folder, _, files in (one for name in PACKAGES for one in os.walk(root / name, followlinks=True)):
-        for path in (Path(folder, file) for file in files):
-            being_written = ".pyc." in path.name  # by a process that imports for the first time
-            if not being_written and path.is_file():  # not an editor's dangling link
-                found[str(path.relative_to(root))] = path.read_bytes(), path.stat().st_mtime_ns
+        for path in (Path(folder, file) for file in files if "__pycache__" not in folder):
+            if path.is_file():  # not an editor's dangling link
+                found[str(path.relative_to(root))] = path.read_bytes()
     return found
+
+
+@functools.cache
+def compiled(root: Path) -> dict[str, bytes]:
+    """What this Python makes of these sources, so that workers of its version need not; held against them by a sum."""
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="lenet-bench-") as scratch:
+        source, target = Path(scratch) / "source.py", Path(scratch) / "source.pyc"
+        for place, content in as_it_stood(root).items():
+            if place.endswith(".py"):
+                source.write_bytes(content)
+                with contextlib.suppress(py_compile.PyCompileError, ValueError):  # its import says what is wrong
+                    mode = py_compile.PycInvalidationMode.CHECKED_HASH
+                    py_compile.compile(str(source), str(target), place, doraise=True, invalidation_mode=mode)
+                    found[importlib.util.cache_from_source(place)] = target.read_bytes()
+    return found
+
+
+def fingerprint(root: Path) -> str:
+    """The packages as they stood in one word: a SHA-256 of every file and its place."""
+    total = hashlib.sha256()
+    for place, content in sorted(as_it_stood(root).items()):
+        total.update(f"{place}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
+        total.update(content)
+    return total.hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -15,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)
+sys.path[:] = [one for one in sys.path if Path(one) != ROOT / "tests"]
+runpy.run_path(str(ROOT / "bench" / "__main__.py"))["take_packages_from"](str(ROOT))
 from bench import installing, pins  # noqa: E402
 
 # Nothing of the user's comes before the standard library and what is installed, nor a conftest.py above the tests.

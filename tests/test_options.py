@@ -232,3 +232,27 @@ def test_only_what_begins_with_it_is_the_home_folder(home: Path, monkeypatch: py
 
 def test_synthetic_data_are_verified() -> None:
     assert synthetic(28).verified
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("run", "--lane", "all,bogus"), "unknown lane 'bogus'"),
+        (("run", "--backend", "numpy,all"), "all is every backend; leave the others out"),
+        (("train", "--backend", "all,bogus"), "all is every backend; leave the others out"),
+        (("run", "--with", "numpy=2.0"), "--with 'numpy=2.0' is not of the form PACKAGE==VERSION"),
+        (("run", "--with", "numpy==2.0; print"), "is not of the form PACKAGE==VERSION"),
+        (("run", "--with", "numpy==2.0", "--with", "NumPy==2.1"), "NumPy is named twice"),
+        (("run", "--backend", "numpy", "--with", "torch==2.0"), "'torch' is of torch, not asked for here"),
+        (("gate", "--base-with", "numpy=1"), "--base-with 'numpy=1' is not of the form"),
+        (("run", "--backend", "numpy", "--mode", "loops", "--lane", "expert"), "has no mode loops in the expert lane"),
+        (("run", "--precision-target", "3"), "did you mean 3%?"),
+    ],
+)
+def test_what_is_said_of_a_word_is_true(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
+    refused(in_this_process(*arguments, cwd=tmp_path), told)
+
+
+def test_all_is_every_backend_in_a_run_too(tmp_path: Path, asked: list[Any]) -> None:
+    in_this_process("run", "--backend", "all", "--mode", "space_to_depth", cwd=tmp_path)
+    assert len({case.backend for case in asked[0]}) > 4

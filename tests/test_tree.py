@@ -3,8 +3,10 @@ which folder that is, refuses to stand in for another, and says why git names no
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import py_compile
 import runpy
 import shutil
 import stat
@@ -160,7 +162,7 @@ def test_the_tree_is_where_the_file_is_called_and_not_where_it_leads(tmp_path: P
 
 
 def test_what_is_edited_while_a_command_runs_is_not_measured(original: Path, tmp_path: Path) -> None:
-    """Neither in a pass that begins after the edit; what was compiled stays valid."""
+    """Neither in a pass that begins after the edit."""
     with mock.patch.object(tree, "SOURCE_ROOT", original):
         first = tree.lay_out(tmp_path / "first")
         break_in(original)
@@ -168,7 +170,6 @@ def test_what_is_edited_while_a_command_runs_is_not_measured(original: Path, tmp
         second = tree.lay_out(tmp_path / "second")
     for name in ("backends/lenet_numpy.py", "bench/report.py", "bench/pytest.ini"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
-        assert (first / name).stat().st_mtime_ns == (second / name).stat().st_mtime_ns
     assert not (second / "bench" / "new.py").exists()
 
 
@@ -371,8 +372,48 @@ def test_a_tree_is_said_with_its_commit_and_whether_it_has_changes(repository: P
     assert len(commit) == 40
     assert told(repository) == f"lenet-bench of {repository} at {commit[:12]}"
     (repository / "bench" / "__main__.py").write_text("changed")
+    assert told(repository) == f"lenet-bench of {repository} at {commit[:12]}"  # what was read before is what runs
+    revision.at_start.cache_clear()
     assert told(repository) == f"lenet-bench of {repository} at {commit[:12]} with changes"
     assert stands(repository) == revision.Standing(commit, "yes")
+
+
+@pytest.mark.parametrize("name", ["backends/lenet_numpy/__init__.py", "bench/new.py", "backends/requirements/x.txt"])
+def test_a_file_in_the_packages_that_is_in_no_commit_is_a_change(repository: Path, name: str) -> None:
+    """Python prefers a package to a module of its name: it would be measured under the commit's."""
+    (repository / name).parent.mkdir(parents=True, exist_ok=True)
+    (repository / name).write_text("")
+    assert stands(repository).dirty == "yes"
+
+
+def test_a_change_elsewhere_in_a_larger_repository_is_none_of_this_tree(repository: Path) -> None:
+    (repository / "notes.txt").write_text("untracked, and no code")
+    assert stands(repository).dirty == "no"
+
+
+def test_what_python_compiled_before_of_other_sources_is_not_run(original: Path, tmp_path: Path) -> None:
+    """Neither without a check (`unchecked-hash`) nor by size and time of change."""
+    module = original / "backends" / "channels_last.py"
+    stale = original / "backends" / "__pycache__" / Path(importlib.util.cache_from_source("channels_last.py")).name
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(module), str(stale), doraise=True, invalidation_mode=mode)
+    module.write_text("raise RuntimeError('the new source runs')\n")
+    with mock.patch.object(tree, "SOURCE_ROOT", original):
+        laid = tree.lay_out(tmp_path / "laid")
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = [{str(laid)!r}]; import backends.channels_last"]
+    assert "the new source runs" in subprocess.run(command, capture_output=True, text=True).stderr
+
+
+def test_sources_are_one_word_that_changes_with_any_of_them(original: Path, tmp_path: Path) -> None:
+    words = {tree.fingerprint(original)}
+    for number, name in enumerate(("bench/report.py", "backends/lenet_numpy.py", "bench/pytest.ini")):
+        other = lay(tmp_path / str(number))
+        words.add(tree.fingerprint(other))
+        with (other / name).open("a") as file:
+            file.write("#")
+        tree.as_it_stood.cache_clear()
+        words.add(tree.fingerprint(other))
+    assert len(words) == 4
 
 
 def dubious(repository: Path) -> dict[str, str]:
