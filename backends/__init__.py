@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -171,10 +172,30 @@ def registry() -> dict[str, Entry]:
             raise ValueError(f"entry point {point.value} of {ENTRY_POINTS} does not load: {error}") from error
         if not isinstance(entry, Entry):
             raise ValueError(f"entry point {point.value} of {ENTRY_POINTS} is no backends.Entry: {entry!r}")
+        if why := wrong_in(entry):
+            raise ValueError(f"entry point {point.value} of {ENTRY_POINTS}: {why}")
         if entry.name in entries:
             raise ValueError(f"entry point {point.value} registers {entry.name!r}, a name already in use")
         entries[entry.name] = entry
     return entries
+
+
+def wrong_in(entry: Entry) -> str:
+    """Why an entry can be no row of the table; empty where it can. Names stand in those of files."""
+    for field in ("name", "module", "framework", "layout"):
+        if not isinstance(getattr(entry, field), str) or not getattr(entry, field):
+            return f"its {field} {getattr(entry, field)!r} is no text"
+    for field in ("devices", "precisions", "variants"):
+        values = getattr(entry, field)
+        if not isinstance(values, tuple) or not values or not all(isinstance(one, str) for one in values):
+            return f"its {field} {values!r} are no tuple of names"
+    if not isinstance(entry.modes, tuple) or not entry.modes or not all(isinstance(m, Mode) for m in entry.modes):
+        return f"its modes {entry.modes!r} are no tuple of backends.Mode"
+    for name in (entry.name, *(mode.name for mode in entry.modes)):
+        if not re.fullmatch(r"\w[\w.+-]*", str(name)):
+            return f"{name!r} is no name: letters, digits, and any of . + - _"
+    lanes = [mode.lane for mode in entry.modes if mode.lane not in LANES]
+    return f"its lane {lanes[0]!r} is none of {', '.join(LANES)}" if lanes else ""
 
 
 def load(entry: Entry) -> ModuleType:

@@ -566,4 +566,8 @@ def carry_out() -> int:
     except WRONG_USAGE as error:
         error.show()
         return 2
+    except BrokenPipeError:
+        if len(sys.argv) == 1 or "--help" in sys.argv:  # and its reader has left
+            return 0
+        raise
     return 0

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import data
+from bench import data, revision
 from bench.data import DATA_DIR_VARIABLE, FILES, MIRRORS_VARIABLE, SOURCES, DataError, border, load, read_idx, synthetic
 from bench.results import Accuracy, Throughput, read_rows
 from tests import made_up
@@ -458,3 +458,44 @@ def test_a_gate_a_selfcheck_and_evaluate_say_so_too(fashion: Path) -> None:
     made_up.write_weights(fashion.parent / "w.npz")
     told = " ".join(in_fashion(fashion, "evaluate", "w.npz", "--mode", "im2col"))
     assert f"test images of {UNVERIFIED}" in " ".join(told.split()), "a title takes as many lines as it needs"
+
+
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_nothing_goes_on_with_other_data_or_other_sources(
+    fashion: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Labels shifted by one are as many of every class; sources that differ in a comment may differ in a step."""
+    length = {"run": ("--quick", "--passes", "1", "--max-minutes", "0"), "train": ("--epochs", "1")}[command]
+    in_fashion(fashion, command, "--mode", "jit", "--batch", "8", *length)
+    (run,) = (fashion.parent / "results").iterdir()
+    before = {path: path.read_bytes() for path in run.rglob("*.*")}
+    with monkeypatch.context() as elsewhere:
+        for module in ("run", "train"):
+            elsewhere.setattr(f"bench.{module}.fingerprint", lambda root: "other")
+        done = in_this_process(command, "--resume", str(run), cwd=fashion.parent)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "was begun with other sources in backends or bench than stand in" in done.stderr
+    for split in ("train", "t10k"):
+        file = fashion / f"{split}-labels-idx1-ubyte.gz"
+        labels = read_idx(file, 1)
+        file.write_bytes(gzip.compress(idx(((labels + 1) % 10).astype(np.uint8))))
+    done = in_this_process(command, "--resume", str(run), cwd=fashion.parent)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "the data are not those that this run was begun with" in done.stderr
+    assert {path: path.read_bytes() for path in run.rglob("*.*")} == before
+
+
+def test_a_finished_run_keeps_the_commit_that_it_was_measured_at(
+    fashion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_fashion(fashion, "run", "--mode", "jit", "--batch", "8", "--quick", "--passes", "1", "--max-minutes", "0")
+    (run,) = (fashion.parent / "results").iterdir()
+    (before,) = {row.commit for row in read_rows(run, Throughput)}
+    later = revision.Standing("f" * 40, "yes")
+    monkeypatch.setattr(revision, "at_start", lambda root: later)
+    in_this_process("run", "--resume", str(run), cwd=fashion.parent)
+    assert {row.commit for row in read_rows(run, Throughput)} == {before}
+    told = json.loads((run / "machine.json").read_text(encoding="utf-8"))
+    (run / "machine.json").write_text(json.dumps({**told, "cpu": "another processor"}), encoding="utf-8")
+    done = in_this_process("run", "--resume", str(run), cwd=fashion.parent)
+    assert done.returncode == 2 and "was begun on another processor, another processor" in done.stderr

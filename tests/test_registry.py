@@ -6,11 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from backends import BUILT_IN
+from backends import BUILT_IN, Entry, Mode, wrong_in
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "flax", "mxnet")
@@ -79,3 +80,27 @@ def test_no_file_is_named_like_a_framework() -> None:
     """Run or collected by path, it would shadow the framework."""
     for folder in ("backends", "bench", "tests", "."):
         assert not [path for path in (ROOT / folder).glob("*.py") if path.stem in (*FRAMEWORKS, "numpy")]
+
+
+GOOD = Entry("mine", "mine.lenet", "mine", (Mode("eager", "tutorial", "as it comes"),))
+
+
+def test_an_entry_that_can_be_a_row_is_one() -> None:
+    assert wrong_in(GOOD) == ""
+    assert [wrong_in(entry) for entry in BUILT_IN] == [""] * len(BUILT_IN)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"framework": 5}, "its framework 5 is no text"),
+        ({"devices": ()}, "its devices () are no tuple of names"),
+        ({"devices": "cpu"}, "its devices 'cpu' are no tuple of names"),
+        ({"modes": [GOOD.modes[0]]}, "are no tuple of backends.Mode"),
+        ({"modes": (Mode("a/b", "tutorial", ""),)}, "'a/b' is no name"),
+        ({"modes": (Mode("eager", "beginner", ""),)}, "its lane 'beginner' is none of tutorial, expert"),
+        ({"name": "../mine"}, "'../mine' is no name"),
+    ],
+)
+def test_a_malformed_entry_is_refused_in_a_line(change: dict[str, object], told: str) -> None:
+    assert told in wrong_in(replace(GOOD, **change))  # type: ignore[arg-type]

@@ -417,3 +417,12 @@ def test_user_site_packages_stay_out_where_the_user_keeps_them_out(planted: Plan
     lines = "def main(): sys.exit(20 + sys.flags.no_user_site)"
     assert planted.begins(lines, "-s").returncode == 21
     assert planted.begins(lines).returncode == 20
+
+
+def test_help_that_nobody_reads_to_its_end_is_no_error(tmp_path: Path) -> None:
+    command = [sys.executable, *ISOLATED, str(ROOT / "bench" / "__main__.py"), "run", "--help"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
