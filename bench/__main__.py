@@ -163,7 +163,7 @@ def flushed(code: int) -> int:
             stream.flush()
         except (OSError, ValueError) as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)  # or Python tries again, and makes it 120
-            if not isinstance(error, BrokenPipeError) and not code:
+            if number == 1 and not isinstance(error, BrokenPipeError) and not code:
                 tell(f"standard output: {error}")
                 code = BAD_PLACE
     return code

@@ -69,7 +69,7 @@ from bench.shapes import HELD, shape_rows
 from bench.tables import print_table
 from bench.terminal import (
     DownloadBar,
-    errors,
+    complain,
     only_run_here,
     output,
     page_of,
@@ -538,14 +538,14 @@ def main() -> None:
                 signal.signal(one, signal.default_int_handler)  # end as Ctrl-C does: clean up, tell
         code = carry_out()
     except KeyboardInterrupt:
-        errors.print("lenet-bench: interrupted")
+        complain("lenet-bench: interrupted")
         code = 130
     except (UsageError, OSError) as error:
-        errors.print(f"lenet-bench: {error}")
+        complain(f"lenet-bench: {error}")
         code = 2
     except BaseException:  # SystemExit, too: no command ends with one, so somebody's import did
         traceback.print_exc()
-        errors.print("lenet-bench: this is a fault of lenet-bench itself, and no verdict; please report it")
+        complain("lenet-bench: this is a fault of lenet-bench itself, and no verdict; please report it")
         code = INTERNAL_ERROR
     sys.exit(code)
 

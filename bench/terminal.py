@@ -8,7 +8,7 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -68,9 +68,15 @@ def refuse_elsewhere() -> None:
         )
 
 
+def complain(line: str) -> None:
+    """A line on standard error. That there is no room for it (a full disk) is no outcome of its own."""
+    with suppress(OSError):
+        errors.print(line)
+
+
 def tell_tree() -> None:
     """Whose code runs: on standard error, what every command says once it has accepted its input."""
-    errors.print(revision.told(SOURCE_ROOT))
+    complain(revision.told(SOURCE_ROOT))
 
 
 def page_of(folder: Path) -> str:

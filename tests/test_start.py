@@ -426,3 +426,12 @@ def test_help_that_nobody_reads_to_its_end_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device on this system")
+@pytest.mark.parametrize(("arguments", "code"), [(("layers", "rubbish"), 2), (("layers", "lecun1998"), 0)])
+def test_a_complaint_that_has_no_room_changes_no_outcome(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
+    command = [sys.executable, *ISOLATED, str(ROOT / "bench" / "__main__.py"), *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, cwd=tmp_path)
+    assert done.returncode == code
