@@ -20,7 +20,8 @@ class LeNet(nnx.Module):
 
     def __init__(self, variant: Variant, dtype: Any, rngs: nnx.Rngs) -> None:
         v, width = variant, widths(variant)
-        own = {"dtype": dtype, "param_dtype": dtype, "rngs": rngs}
+        # No time goes into drawing weights: they are given.
+        own = {"dtype": dtype, "param_dtype": dtype, "rngs": rngs, "kernel_init": nnx.initializers.zeros}
         self.act, self.pool = ACTIVATIONS[v.activation], POOLINGS[v.pooling]
         conv1, conv2 = v["conv1"], v["conv2"]
         self.conv1 = nnx.Conv(width["input"], width["conv1"], (conv1.kernel,) * 2, padding=conv1.padding, **own)

@@ -172,11 +172,11 @@ def tried(trainer: Trainer, one: Any, chunk: Any, double: Any, timed: Callable[.
     def steps(chunk: Any) -> Callable[[], Any]:
         return lambda: trainer.wait(trainer.train(chunk))
 
-    first = timed(steps(one)).seconds[0]
+    first = timed(steps(one))
     trainer.weights()
     calls = trainer.weights, trainer.weights, steps(one), trainer.weights
-    reads = [timed(*calls) for _ in range(repeats(first))]
-    single, doubled = [timed(steps(chunk))], [timed(steps(double))]
+    reads = [timed(*calls) for _ in range(repeats(first.seconds[0]))]
+    single, doubled = [first if chunk is one else timed(steps(chunk))], [timed(steps(double))]
     for _ in range(repeats(3 * single[0].seconds[0]) - 1):
         single.append(timed(steps(chunk)))
         doubled.append(timed(steps(double)))

@@ -23,7 +23,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -51,6 +50,8 @@ SHARE_OF_MEMORY = 0.8
 # One of these, drawn for every turn, is how many untimed rounds come before the timed one. Were it always one, timed
 # rounds would be every other one, and what happens in every tenth step would fall on all of them or on none.
 WARM_ROUNDS = (1, 1, 2)
+# A round this long needs none: filling the caches again is less than a hundredth of it.
+LONG_ROUND_SECONDS = 0.5
 # A sweep leaves out batches larger than the first whose step takes longer: each is some 20 steps, with all proofs.
 LONGEST_SWEPT_SECONDS = 1.0
 LEFT_OUT = "left out"
@@ -123,8 +124,7 @@ class Worker:
         throttled = quota.throttled_seconds()
         try:
             if self.connection is None or not self.connection.poll(seconds):
-                stopped = quota.stopped_since(throttled, seconds)
-                self.end("failed", f"no answer within {seconds:.0f} s{stopped}; {last_words(self.log)}")
+                self.give_up(seconds, throttled)
                 return {}
             message = turns.receive(self.connection)
             said = message["says"]
@@ -138,6 +138,16 @@ class Worker:
             self.end("failed", f"the worker said {said!r} where {expected!r} was due; {last_words(self.log)}")
             return {}
         return message
+
+    def give_up(self, seconds: float, throttled: float) -> None:
+        """It has not answered for that long; `throttled` seconds of quotas' stops had been counted before."""
+        stopped = quota.stopped_since(throttled, seconds)
+        self.end("failed", f"no answer within {seconds:.0f} s{stopped}; {last_words(self.log)}")
+
+    def begin_last_turn(self, cpus: list[int]) -> None:
+        """Let it do on these CPUs what follows its rounds."""
+        self.cpus, self.started, self.throttled = cpus, time.monotonic(), quota.throttled_seconds()
+        self.say({"says": "go", "cpus": cpus})
 
     def how_it_ended(self, error: Exception | None = None) -> str:
         try:
@@ -395,7 +405,8 @@ class Conductor:
             self.progress(f"turn {sweep + 1} of {sweeps}")
             due = [w for w in workers if w.outcome is None and is_due(sweep, rounds[w.case], sweeps)]
             for worker in self.random.sample(due, len(due)):
-                worker.say({"says": "go", "warm": self.random.choice(WARM_ROUNDS)})
+                warm = 0 if worker.round_seconds >= LONG_ROUND_SECONDS else self.random.choice(WARM_ROUNDS)
+                worker.say({"says": "go", "warm": warm})
                 done = worker.hear("done", self._patience(worker))
                 if done:
                     worker.turns.append({**done, "order": self.order, "sweep": self.first_sweep + sweep})
@@ -403,19 +414,28 @@ class Conductor:
         self.first_sweep += sweeps  # those of another group are others: they do not lie next to these in time
 
     def _collect(self, workers: Sequence[Worker], number: int) -> None:
-        """The last turn, everybody's at once, as many as the CPUs allow: there are no rounds left to disturb."""
-        waiting, finishing = list(workers), deque[Worker]()
+        """The last turn, everybody's at once, as many as the CPUs allow: there are no rounds left to disturb.
+
+        Those with long rounds come first, so that no CPU waits for the last of them.
+        """
+        waiting, finishing = sorted(workers, key=lambda worker: worker.round_seconds), list[Worker]()
         while waiting or finishing:
-            while waiting and (cpus := free_cpus(waiting[0].case.threads, finishing)):
-                worker = waiting.pop(0)
-                worker.cpus = cpus
-                worker.say({"says": "go", "cpus": cpus})
+            while waiting and (cpus := free_cpus(waiting[-1].case.threads, finishing)):
+                worker = waiting.pop()
+                worker.begin_last_turn(cpus)
                 finishing.append(worker)
-            self._take_home(finishing.popleft(), number)
+            readable = wait([worker.connection for worker in finishing if worker.connection], POLL_SECONDS)
+            for worker in finishing:
+                patience = self._patience(worker)
+                if worker.connection in readable:
+                    self._take_home(worker, number)
+                elif time.monotonic() - worker.started > patience:
+                    worker.give_up(patience, worker.throttled)
+            finishing = [worker for worker in finishing if worker.outcome is None]
 
     def _take_home(self, worker: Worker, number: int) -> None:
-        """What the worker measured becomes its outcome."""
-        message = worker.hear("finished", self._patience(worker))
+        """What the worker measured, and has sent, becomes its outcome."""
+        message = worker.hear("finished", 0)
         if not message:
             return
         record = message["record"]

@@ -57,7 +57,6 @@ def variables(threads: int, allocator: str = "steady") -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "KMP_BLOCKTIME": "0",
         "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
     return {**chosen, **(ALLOCATOR if allocator == "steady" else {})}

@@ -37,7 +37,15 @@ class Pins:
     @property
     def pythons(self) -> tuple[str, ...]:
         """The versions that will do, best first, as a line `# python: 3.11 3.10` says; empty for the running one."""
-        found = re.findall(r"^# python: (.*)$", self.text, re.MULTILINE)
+        return self._line("python")
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """The modules that are imported once when it is made, as a line `# imports: torch` says."""
+        return self._line("imports")
+
+    def _line(self, name: str) -> tuple[str, ...]:
+        found = re.findall(rf"^# {name}: (.*)$", self.text, re.MULTILINE)
         return tuple(found[0].split()) if found else ()
 
     @property

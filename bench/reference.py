@@ -79,8 +79,8 @@ def backward(variant: Variant, weights: Mapping[str, Array], stages: Mapping[str
             d = d * slope(variant.activation, y)
         if isinstance(layer, Conv) and weight is not None:
             gradients[f"{layer.name}.bias"] = d.sum((0, 2, 3))
-            patches = sliding(padded(x, layer.padding), layer.kernel)
-            gradient = np.tensordot(d, patches, axes=([0, 2, 3], [0, 2, 3]))
+            seen = sliding(padded(x, layer.padding), layer.kernel).swapaxes(1, 2)
+            gradient = (d.reshape(*d.shape[:2], -1) @ seen).sum(0).reshape(weight.shape)
             gradients[f"{layer.name}.weight"] = gradient * masks.get(f"{layer.name}.weight", 1)
             if layer is variant.layers[0]:
                 break  # nobody asks for the images' own gradient, which would be a third of the step
@@ -146,14 +146,17 @@ def padded(x: Array, padding: int) -> Array:
 
 
 def sliding(x: Array, kernel: int) -> Array:
-    """(N, C, H, W) as all of its windows: (N, C, H', W', kernel, kernel)."""
-    return np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(2, 3))
+    """(N, C, H, W) as all of its windows: (N, C * kernel * kernel, H' * W')."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(2, 3))
+    n, c, h, w = windows.shape[:4]
+    return windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, c * kernel * kernel, h * w)
 
 
 def convolve(x: Array, weight: Array, padding: int) -> Array:
     """(N, C, H, W) with (O, C, k, k), without a bias: (N, O, H', W')."""
-    patches = sliding(padded(x, padding), weight.shape[-1])
-    return np.moveaxis(np.tensordot(patches, weight, axes=([1, 4, 5], [1, 2, 3])), -1, 1)
+    x, kernel = padded(x, padding), weight.shape[-1]
+    summed = weight.reshape(len(weight), -1) @ sliding(x, kernel)
+    return summed.reshape(len(x), len(weight), x.shape[2] - kernel + 1, x.shape[3] - kernel + 1)
 
 
 def windows_of(x: Array, kernel: int) -> Array:

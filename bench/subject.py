@@ -36,8 +36,8 @@ from bench.reference import Reference
 
 ROUND_SECONDS = {"cpu": 0.010, "cuda": 0.020}
 # A process that has trained another batch size before is warm sooner.
-WARM_UP_SECONDS, WARM_AGAIN_SECONDS, WARM_UP_CALLS, WARM_UP_LIMIT_SECONDS = 1.0, 0.3, 20, 3.0
-LONG_STEP_SECONDS = 0.1
+WARM_UP_SECONDS, WARM_AGAIN_SECONDS, WARM_UP_STEPS, WARM_UP_LIMIT_SECONDS = 1.0, 0.3, 20, 3.0
+LONG_STEP_SECONDS, WARM_STEP_SECONDS = 0.1, 0.5
 PROOF_CHECKPOINTS = (1, 4)
 MOST_CHUNK_BYTES = 64 << 20
 # What cases before in this process have imported and trained: (backend, mode).
@@ -117,7 +117,8 @@ def prepare(case: Case, dataset: Dataset, slowdown: Slowdown | None = None, less
     seconds = WARM_AGAIN_SECONDS if warm else WARM_UP_SECONDS
     step = warm_up(trainer, dataset, case.batch_size, call_steps, calls, seconds)
     steps = min(max(math.ceil(ROUND_SECONDS[case.device] / step), call_steps), fitting)
-    one, chunk, double = (trainer.put(*dataset.batches(k, case.batch_size)) for k in (1, steps, 2 * steps))
+    chunk, double = (trainer.put(*dataset.batches(k, case.batch_size)) for k in (steps, 2 * steps))
+    one = chunk if steps == 1 else trainer.put(*dataset.batches(1, case.batch_size))
     record.update(asdict(canary.check(trainer, one, chunk, double, case.device)))
 
     if case.feed == "stream":
@@ -189,23 +190,27 @@ def prove_again(trainer: Trainer, case: Case, steps: int) -> None:
 def warm_up(
     trainer: Trainer, dataset: Dataset, batch_size: int, call_steps: int, proof_calls: list[float], seconds: float
 ) -> float:
-    """Train until both a time and a number of calls are reached; the seconds of a step, once warm.
+    """Train until a time and a number of steps are reached, after a first call; the seconds of a step, once warm.
 
-    Where steps are long, the time is enough: what there is to warm is small beside them. One of half a
-    second and more is warm after the proof.
+    Where steps are long, the time is enough: what there is to warm is small beside them. One of half a second and
+    more, in the proof and in the first call, is warm then. Either alone may have been compiling.
     """
-    proof_steps = PROOF_CHECKPOINTS[-1] - PROOF_CHECKPOINTS[0]
-    if proof_calls[-1] / proof_steps > 0.5:
-        return proof_calls[-1] / proof_steps
     chunk = trainer.put(*dataset.batches(call_steps, batch_size))
-    started = now = time.perf_counter()
-    durations: list[float] = []
-    while now - started < WARM_UP_LIMIT_SECONDS:
+
+    def call() -> float:
+        began = time.perf_counter()
         trainer.wait(trainer.train(chunk))
-        durations.append(time.perf_counter() - now)
-        now += durations[-1]
-        enough = len(durations) >= WARM_UP_CALLS or durations[-1] > LONG_STEP_SECONDS * call_steps
-        if enough and now - started >= seconds:
+        return time.perf_counter() - began
+
+    first = call()
+    proof_step = proof_calls[-1] / (PROOF_CHECKPOINTS[-1] - PROOF_CHECKPOINTS[0])
+    if min(proof_step, first / call_steps) > WARM_STEP_SECONDS:
+        return first / call_steps
+    durations: list[float] = []
+    while sum(durations) < WARM_UP_LIMIT_SECONDS:
+        durations.append(call())
+        enough = len(durations) * call_steps >= WARM_UP_STEPS or durations[-1] > LONG_STEP_SECONDS * call_steps
+        if enough and sum(durations) >= seconds:
             break
     return float(np.median(durations[len(durations) // 2 :])) / call_steps
 
