@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nox
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).absolute().parent
 # The two packages and nothing else of this folder: a `uv.py` in it is the user's own.
 runpy.run_path(str(ROOT / "bench" / "__main__.py"))["take_packages_from"](str(ROOT))
 from bench import installing, pins  # noqa: E402

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from bench import cli
 from bench.installing import ENVIRONMENTS_VARIABLE, INSTALLER_VARIABLE, NONE
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 HERE = f"numpy={sys.executable}"
 # When to give up on what hangs. No test's outcome is a matter of seconds: a busy machine may take as long as it likes.
 PATIENCE_SECONDS = 1800

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bench.results import Verdict, read_rows
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 
 # Appended to a backend's file: extra time after a chunk's weight updates have landed, as a share of that chunk's.
 SLOWER = """

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 RUNNING = f"{sys.version_info[0]}.{sys.version_info[1]}"
 NOBODY = 65534
 HOSTILE = ("backends", "bench", "torch", "conftest")

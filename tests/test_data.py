@@ -24,7 +24,7 @@ from bench.results import Accuracy, Throughput, read_rows
 from tests import made_up
 from tests.commands import in_this_process
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+SHARED = Path(__file__).absolute().parents[2] / "shared" / "data" / "mnist"
 needs_mnist = pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not here")
 
 

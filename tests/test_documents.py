@@ -13,7 +13,7 @@ from bench import cli, estimates, grids
 from bench.results import Throughput
 from tests.made_up import blank
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",

@@ -21,7 +21,7 @@ from bench import cli_environments, environments, installing, pins
 from bench.pins import Pins
 from tests.commands import complaints
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 ENTRIES = {entry.name: entry for entry in BUILT_IN}
 COMMAND = [sys.executable, str(ROOT / "bench" / "__main__.py"), "environments"]
 PATIENCE = 300  # seconds until a process that does nothing at all is given up; no promise is about it

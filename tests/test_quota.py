@@ -284,7 +284,7 @@ def test_a_real_quota_is_read_and_its_stops_are_counted() -> None:
             pytest.skip(f"no quota can be given here: {error}")
         script = 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"'
         command = ["sh", "-c", script, "sh", str(group), sys.executable, "-c", SPIN]
-        environment = ground.environment({}, str(Path(__file__).resolve().parent.parent))
+        environment = ground.environment({}, str(Path(__file__).absolute().parent.parent))
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         cpus, _, name = done.stdout.strip().partition(" ")
         assert float(cpus) <= 0.3 and name.startswith("/"), done.stderr

@@ -13,7 +13,7 @@ import pytest
 
 from backends import BUILT_IN, Entry, Mode, wrong_in
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "flax", "mxnet")
 
 

@@ -28,7 +28,7 @@ from tests import made_up
 from tests.commands import complaints, in_this_process
 from tests.test_command_line import lenet_bench
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 SWEEP = [replace(case, batch_size=size) for case in made_up.CASES[:4] for size in (1, 16, 256)]
 THREADS = [replace(case, threads=threads) for case in made_up.CASES[3:6] for threads in (1, 2, 4)]
 

@@ -125,7 +125,7 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
 
 def test_every_column_is_described_in_its_order() -> None:
     """results/README.md has a section per file, with one line per field of its dataclass."""
-    text = (Path(__file__).resolve().parent.parent / "results" / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).absolute().parent.parent / "results" / "README.md").read_text(encoding="utf-8")
     for kind, name in FILES.items():
         section = text.split(f"## {name}:")[1].split("\n## ")[0]
         described = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]

@@ -25,7 +25,7 @@ from bench import cli, cli_learners, environments, gate, ground, installing, tre
 from tests import commands
 from tests.commands import HERE, in_this_process
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 NAMES = ("backends", "bench", "torch", "json", "random", "conftest", "pytest", "typer")
 # What the start itself must not import by accident, before it is out of reach of them.
 EARLY = ("signal", "enum", "types", "subprocess", "importlib", "traceback", "contextlib", "typing")
