@@ -5,7 +5,7 @@ time; then come sweeps: in each, every case takes one turn, a round, in an order
 minute of the machine hits every case alike. A worker that crashes, hangs or refuses is one failed
 case; the others go on.
 
-In a sweep over batch sizes, where most of the time would go into starting processes, one process takes
+In a series of batch sizes, where most of the time would go into starting processes, one process takes
 all sizes of a mode, one after the other: each a test of its own in it, with its own turns.
 """
 
@@ -52,8 +52,8 @@ SHARE_OF_MEMORY = 0.8
 WARM_ROUNDS = (1, 1, 2)
 # A round this long needs none: filling the caches again is less than a hundredth of it.
 LONG_ROUND_SECONDS = 0.5
-# A sweep leaves out batches larger than the first whose step takes longer: each is some 20 steps, with all proofs.
-LONGEST_SWEPT_SECONDS = 1.0
+# A series leaves out batches larger than the first whose step takes longer: each is some 20 steps, with all proofs.
+LONGEST_IN_SERIES_SECONDS = 1.0
 LEFT_OUT = "left out"
 Announced = tuple[str, str]  # the name of a process, and the case for which it asks to begin
 NETWORK = Path(lenet.__file__).read_bytes()
@@ -216,13 +216,13 @@ class Place:
         return sum(worker.start_seconds for worker in self.before(case))
 
     def too_long(self, case: Case) -> str:
-        """Why a sweep goes no further than the batches before; empty where it does."""
+        """Why a series goes no further than the batches before; empty where it does."""
         for worker in self.before(case):
             if worker.outcome is not None and worker.outcome.status == "ok":
                 step = worker.round_seconds / worker.outcome.record["steps"]
-                if step > LONGEST_SWEPT_SECONDS:
+                if step > LONGEST_IN_SERIES_SECONDS:
                     size = worker.case.batch_size
-                    return f"left out of the sweep: a step took {step:.1f} s with a batch of {size} already"
+                    return f"left out of the series: a step took {step:.1f} s with a batch of {size} already"
         return ""
 
     def welcome(self, starting: Sequence[Worker]) -> None:
@@ -308,7 +308,7 @@ class Conductor:
 
     def _start_all(self, cases: Sequence[Case], place: Place) -> None:
         """Start every case, as many at once as the CPUs allow, until each is ready or has failed."""
-        # In random order; in a sweep those first that take long, so that no CPU waits for the last of them.
+        # In random order; in a series those first that take long, so that no CPU waits for the last of them.
         waiting = sorted(self.random.sample(cases, len(cases)), key=place.took, reverse=True)
         starting: list[Worker] = []
         started = 0

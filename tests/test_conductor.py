@@ -107,8 +107,8 @@ def test_a_sweep_goes_no_further_than_a_batch_that_takes_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sleeps in every step, which takes that long at least; one of four images takes a thousandth of it."""
-    monkeypatch.setattr(conductor, "LONGEST_SWEPT_SECONDS", fake.TIRED_SECONDS * 0.9)
+    monkeypatch.setattr(conductor, "LONGEST_IN_SERIES_SECONDS", fake.TIRED_SECONDS * 0.9)
     found = outcomes(tmp_path, "tires", (4, 8, 16, 32), [])
     assert [found[size].status for size in (4, 8, 16, 32)] == ["ok", "ok", "unavailable", "unavailable"]
     assert {found[size].flag for size in (16, 32)} == {LEFT_OUT}
-    assert re.search(r"left out of the sweep: a step took \d+\.\d s with a batch of 8 already", found[32].reason)
+    assert re.search(r"left out of the series: a step took \d+\.\d s with a batch of 8 already", found[32].reason)

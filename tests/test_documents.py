@@ -63,7 +63,32 @@ def test_the_glossary_comes_before_its_words_are_used() -> None:
 def test_a_sweep_is_one_turn_of_every_case_and_nothing_else(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"--sweep\b", text)
-    assert not re.search(r"sweep over (the )?(batch|thread)", text)
+    assert not re.search(r"sweep over (the )?(batch|thread)|left out of the sweep", text)
+
+
+def test_nor_is_it_in_what_is_printed() -> None:
+    for path in (ROOT / "bench").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"sweep (over|of) (the )?(batch|thread)|left out of the sweep", text), path
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/reading-results.md", "results/README.md"])
+def test_what_an_empty_cell_means_is_said_where_a_table_is(name: str) -> None:
+    text = " ".join((ROOT / name).read_text(encoding="utf-8").replace("*", "").split()).lower()
+    assert re.search(r"empty cell.{1,400} never (means )?zero", text)
+
+
+@pytest.mark.parametrize("path", documents())
+def test_nothing_waits_to_be_filled_in(path: Path) -> None:
+    assert not re.search(r"@@|TODO|FIXME", path.read_text(encoding="utf-8"))
+
+
+def test_readme_says_what_its_own_words_mean_before_it_uses_them() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    above, _, below = text.partition("A few words first.")
+    for word in ("mode", "case", "pass", "lanes"):
+        assert f"*{word}*" in below.partition("| backend |")[0], word
+        assert not re.search(rf"\b{word}\b", above.partition("```")[0]), word
 
 
 @pytest.mark.parametrize("path", documents())
