@@ -444,6 +444,7 @@ def test_a_training_says_that_its_data_are_unverified_and_goes_on_saying_it(
     assert {row.data for row in read_rows(run, Accuracy)} == {UNVERIFIED}
 
 
+@pytest.mark.slow
 def test_a_gate_a_selfcheck_and_evaluate_say_so_too(fashion: Path) -> None:
     other = f"numpy={fashion}"  # an interpreter that does not run
     lines = in_fashion(fashion, "gate", "--base-python", other, "--mode", "im2col", "--passes", "2", "--allow-dirty")

@@ -132,6 +132,7 @@ def test_an_environment_is_made_once_and_anew_where_its_pins_have_changed(uv: Fa
     assert installing.is_ready(newer) and not installing.is_ready(TINY)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_made_says_why_in_one_line_and_is_tried_again(uv: FakeUv) -> None:
     numpy = pins.of("numpy")
     uv.does("fail")
@@ -340,6 +341,7 @@ def test_a_making_waits_for_who_removes_it_and_makes_it_anew(uv: FakeUv) -> None
     assert installing.is_ready(pins.of("numpy"))
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_anew_where_its_python_has_gone(uv: FakeUv, tmp_path: Path) -> None:
     """However that shows: by a link that leads nowhere, or by what uv and virtualenv have written down."""
     gone = tmp_path / "gone"

@@ -133,6 +133,7 @@ def test_a_folder_that_is_not_there_or_is_none_is_told_as_such(tmp_path: Path, c
         refused(done, f"lenet-bench: {name}: {told}")
 
 
+@pytest.mark.slow
 def test_the_variable_is_about_all_commands_and_never_refused(tmp_path: Path) -> None:
     done = in_this_process("inspect", "--variant", "mlp", "--output", "out", cwd=tmp_path, LENET_BENCH_DATA="/nowhere")
     assert (done.returncode, complaints(done.stderr)) == (0, "")
@@ -189,6 +190,7 @@ def test_a_path_that_is_none_is_one_line(home: Path, path: str, text: str) -> No
     assert list((home.parent / "here").iterdir()) == [home.parent / "here" / "tmp"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -205,6 +207,7 @@ def test_what_is_written_goes_home(home: Path, arguments: tuple[str, ...]) -> No
     refused(at_home(home, *arguments, "~nobodyknown/x"), "~nobodyknown is no home folder here")
 
 
+@pytest.mark.slow
 def test_reports_and_comparisons_go_home_too(home: Path) -> None:
     made_up.write_run(home / "one", made_up.CASES[:2], passes=2)
     assert at_home(home, "compare", "~/one", "~/one", "--output", "~/compared").returncode in (0, 3)

@@ -172,6 +172,7 @@ def page(made: pages.Page) -> str:
     return pages.as_html(made)
 
 
+@pytest.mark.slow
 def test_every_number_of_the_page_is_that_of_its_csv_file(page: str, runs: list[Path]) -> None:
     assert len(Numbers(page).found) > 1000
     assert wrong_numbers(page, runs) == []
@@ -485,6 +486,7 @@ def test_a_cell_that_no_run_can_have_written_leaves_its_file_out(
     page_of(run)
 
 
+@pytest.mark.slow
 def test_cells_that_no_axis_can_show_do_not_spoil_the_page(tmp_path: Path) -> None:
     endless = {"images_per_s_low": 0.0, "images_per_s_high": math.inf, "step_us_low": 0.0, "step_us_high": math.inf}
     run = made_up.write_run(tmp_path / "run", control_gflops=0.0, gemm_peak_share=0.0, peak_rss_mb=0.0, **endless)

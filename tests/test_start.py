@@ -255,6 +255,7 @@ def test_a_full_disk_is_a_bad_place_and_one_line(planted: Planted) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
 
 
+@pytest.mark.slow
 def test_bad_input_that_nobody_reads_is_2(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -419,6 +420,7 @@ def test_user_site_packages_stay_out_where_the_user_keeps_them_out(planted: Plan
     assert planted.begins(lines).returncode == 20
 
 
+@pytest.mark.slow
 def test_help_that_nobody_reads_to_its_end_is_no_error(tmp_path: Path) -> None:
     command = [sys.executable, *ISOLATED, str(ROOT / "bench" / "__main__.py"), "run", "--help"]
     read, write = os.pipe()
@@ -428,6 +430,7 @@ def test_help_that_nobody_reads_to_its_end_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device on this system")
 @pytest.mark.parametrize(("arguments", "code"), [(("layers", "rubbish"), 2), (("layers", "lecun1998"), 0)])
 def test_a_complaint_that_has_no_room_changes_no_outcome(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
