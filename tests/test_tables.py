@@ -114,6 +114,28 @@ def test_a_useful_interval_is_printed() -> None:
     assert "900 - 1,250" in printed(grids.throughput([row]), 160)
 
 
+OVERHEAD = {"overhead_us": 351.0, "overhead_us_low": 87.0, "overhead_us_high": 617.0, "images_per_s_limit": 9653.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "printed_ones", "others"),
+    [
+        ({}, ("351", "87 - 617", "9,653", "7,416 - 9,900"), ()),
+        ({"overhead_us_low": -20.0}, ("9,653", "7,416 - 9,900"), ("351", "617", "-20")),
+        ({"images_per_s_limit_high": 13825.0}, ("351", "87 - 617"), ("9,653", "7,416", "13,825")),
+        ({"overhead_us_low": None, "overhead_us_high": None}, ("351", "9,653"), ()),
+    ],
+)
+def test_an_overhead_or_a_limit_whose_interval_says_nothing_is_not_printed(
+    values: dict[str, float | None], printed_ones: Sequence[str], others: Sequence[str]
+) -> None:
+    own = {**OVERHEAD, "images_per_s_limit_low": 7416.0, "images_per_s_limit_high": 9900.0, **values}
+    text = printed(grids.overheads([blank(Overhead, **own, backend="numpy", batch_sizes="1 64")]), 160)
+    assert all(one in text for one in printed_ones)
+    assert not any(one in text for one in others)
+    assert text.count("too noisy to tell") == bool(others)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "word"),
     [(0.05, 8.9, "too noisy to tell"), (0.7, 1.2, "too noisy to tell"), (0.9, 1.1, "too close to call")],
