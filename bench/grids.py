@@ -505,9 +505,9 @@ def layers(rows: Sequence[Row]) -> Grid:
     return grid
 
 
-def environments(rows: Sequence[tuple[str, str, str]], place: str) -> Grid:
+def environments(rows: Sequence[tuple[str, str, str]]) -> Grid:
     """Each environment's name, its Python's version and its state."""
-    grid = Grid(f"Environments in {place}", headings(["name", "Python", "state"]))
+    grid = Grid("Environments", headings(["name", "Python", "state"]))
     for row in rows:
         grid.rows.append([(text,) for text in row])
     return grid
