@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 from collections.abc import Sequence
@@ -269,6 +270,19 @@ def test_a_pipe_has_the_width_of_the_terminal_that_it_ends_on(
     for name, own in zip(("stdin", "stdout", "stderr"), terminals):
         monkeypatch.setattr(f"sys.{name}", Stream(own))
     assert terminal.width_of_output() == expected
+
+
+@pytest.mark.parametrize(("columns", "width"), [("", terminal.WIDTH_WITHOUT_TERMINAL), ("72", 72)])
+def test_what_is_piped_is_printed_in_that_width(monkeypatch: pytest.MonkeyPatch, columns: str, width: int) -> None:
+    """By the console that commands print on, made anew: Rich alone would take 80."""
+    monkeypatch.setenv("COLUMNS", columns)
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(f"sys.{name}", Stream(False))
+    spec = importlib.util.spec_from_file_location("terminal_anew", terminal.__file__)
+    assert spec is not None and spec.loader is not None
+    anew = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(anew)
+    assert anew.output.width == width
 
 
 def test_a_line_on_a_terminal_breaks_between_words_and_never_within_one(monkeypatch: pytest.MonkeyPatch) -> None:
