@@ -117,14 +117,16 @@ def test_what_not_even_the_whole_control_could_do_is_not_computed_whole(tmp_path
 
 
 class Passes:
-    """Passes as a conductor would bring them home; what it was told to say is kept."""
+    """Passes as a conductor would bring them home, of a minute each on the clock that is `now`."""
 
     def __init__(self, *passes: Sequence[Outcome]) -> None:
-        self.passes = list(passes)
+        self.passes, self.now = list(passes), 5000.0
 
     def __call__(self, conductor: Conductor, cases: Sequence[Case], number: int) -> Sequence[Outcome]:
         conductor.progress("starting 1 of 2: numpy im2col")
+        self.now += 45
         conductor.progress("turn 5 of 80")
+        self.now += 15
         return self.passes.pop(0)
 
 
@@ -157,6 +159,23 @@ def test_progress_says_which_pass_of_how_many_and_names_cases_as_a_reader_does(t
     (tmp_path / "exact").mkdir()
     _, said = carried_out(begun(tmp_path / "exact", passes=1), Passes(outcomes(1, CASE)))
     assert said[0] == "pass 1 of 1"
+
+
+def test_a_run_says_how_long_it_may_take_once_a_pass_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = Passes(*(outcomes(number, CASE) for number in (1, 2, 3)))
+    monkeypatch.setattr(runs.time, "monotonic", lambda: passes.now)
+    _, said = carried_out(begun(tmp_path), passes)
+    assert said == [
+        "pass 1 of at least 3",
+        "pass 1 of at least 3, starting 1 of 2: numpy im2col",
+        "pass 1 of at least 3, turn 5 of 80",
+        "pass 2 of at least 3, at most about 4 min left",
+        "pass 2 of at least 3, starting 1 of 2: numpy im2col, at most about 4 min left",
+        "pass 2 of at least 3, turn 5 of 80, at most about 3 min left",
+        "pass 3 of at least 3, at most about 3 min left",
+        "pass 3 of at least 3, starting 1 of 2: numpy im2col, at most about 3 min left",
+        "pass 3 of at least 3, turn 5 of 80, at most about 2 min left",
+    ]
 
 
 def test_a_pass_that_a_quota_disturbed_says_so(tmp_path: Path) -> None:
