@@ -64,6 +64,7 @@ from bench.options import (
     share,
     varied,
 )
+from bench.progress import names_of
 from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict, case_of
 from bench.shapes import HELD, shape_rows
 from bench.tables import print_table
@@ -368,12 +369,14 @@ def compare(
     allow_missing: AllowMissing = False,
 ) -> None:
     """Two run folders: a verdict per case, and whether the networks are still the same."""
-    verdicts, notes = comparing.compare(comparing.RunFolder.read(base), comparing.RunFolder.read(head))
+    old, new = comparing.RunFolder.read(base), comparing.RunFolder.read(head)
+    verdicts, notes = comparing.compare(old, new)
     if output_folder is not None:
         results.make_writable(output_folder)
         notes += filter(None, [summary.write(output_folder, verdicts, notes, allow_missing)])
     tell_tree()
-    tell(verdicts, notes, allow_missing)
+    cases = [case_of(row) for one in (old, new) for row in one.rows.values()]
+    tell(verdicts, notes, allow_missing, names_of(cases))
 
 
 @app.command()
@@ -464,15 +467,15 @@ def gate(
     if quick:
         notes.insert(0, "--quick: advisory")
     notes += filter(None, [summary.write(begun.folder, verdicts, notes, allow_missing)])
-    tell(verdicts, [*notes, page_of(begun.folder)], allow_missing)
+    tell(verdicts, [*notes, page_of(begun.folder)], allow_missing, names_of([*cases, *begun.gone]))
 
 
-def tell(verdicts: list[Verdict], notes: list[str], allow_missing: bool) -> None:
-    """The table of verdicts, one line that concludes, and the exit code."""
+def tell(verdicts: list[Verdict], notes: list[str], allow_missing: bool, labels: dict[str, str]) -> None:
+    """The table of verdicts, lines in which cases have a reader's names, one that concludes, and the exit code."""
     print_table(output, grids.verdicts(verdicts).without(["why"]))
     for row in verdicts:
         if row.reason:
-            say(f"{row.case}: {row.verdict}: {row.reason}")
+            say(f"{labels.get(row.case, row.case)}: {row.verdict}: {row.reason}")
     for line in (*notes, conclusion(verdicts, allow_missing)):
         say(line)
     raise typer.Exit(exit_code_of(verdicts, allow_missing))

@@ -42,8 +42,11 @@ def list_them() -> None:
     rows = [state_of(place / name) for name in dict.fromkeys([*pins.ALL, *there(place)])]
     tool = tool_here()
     tell_tree()
-    print_table(output, grids.environments(rows, str(place)))
-    say(f"made with {tool}")
+    print_table(output, grids.environments([row[:3] for row in rows]))
+    for name, _, _, why in rows:  # below the table, which has no room for paths and an installer's words
+        if why:
+            say(f"{name}: {why}", "yellow")
+    say(f"they are in {place}, made with {tool}")
 
 
 @app.command()
@@ -89,19 +92,20 @@ def there(place: Path) -> list[str]:
     return [folder.name for folder in found if any((folder / mark).is_file() for mark in marks)]
 
 
-def state_of(folder: Path) -> tuple[str, str, str]:
-    """Its name, its Python's version, and its state in words."""
+def state_of(folder: Path) -> tuple[str, str, str, str]:
+    """Its name, its Python's version, its state in a few words, and why, where more is known."""
     name, python = folder.name, installing.interpreter(folder)
     if not folder.is_dir():
-        return name, "", "not made yet"
+        return name, "", "not made yet", ""
     if (folder / installing.REASON_FILE).is_file():
-        return name, "", (folder / installing.REASON_FILE).read_text(encoding="utf-8").strip()
+        return name, "", "could not be made", (folder / installing.REASON_FILE).read_text(encoding="utf-8").strip()
     if not (folder / installing.STAMP).is_file():
-        return name, "", "not finished"
+        return name, "", "not finished", ""
     try:
         asked = [str(python), "-I", "-c", "import platform; print(platform.python_version())"]
         version = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError) as error:
-        return name, "", f"its Python does not run ({error})"
+        return name, "", "its Python does not run", str(error)
     built_in = (pins.REQUIREMENTS / f"{name}.txt").is_file()
-    return name, version, "ready" if not built_in or installing.is_ready(pins.of(name)) else "its pins have changed"
+    ready = not built_in or installing.is_ready(pins.of(name))
+    return name, version, "ready" if ready else "its pins have changed", ""

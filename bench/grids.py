@@ -142,10 +142,15 @@ def span(row: Any, low: str, high: str, form: str = ",.0f", how: str = "", betwe
     return Number(row, ends[0], form, how), between, Number(row, ends[1], form, how)
 
 
+def nothing_said() -> list[Cell]:
+    """In the place of a figure and its interval: an interval that says nothing."""
+    return [(), (Word(TOO_NOISY, "noisy"),)]
+
+
 def rate(row: Throughput) -> list[Cell]:
     """Images per second, their interval, time of a step, share of the peak: words where the interval is too wide."""
     if too_wide(row.images_per_s_low, row.images_per_s_high):
-        return [(), (Word(TOO_NOISY, "noisy"),), (), ()]
+        return [*nothing_said(), (), ()]
     return [
         (Number(row, "images_per_s"),),
         span(row, "images_per_s_low", "images_per_s_high"),
@@ -279,22 +284,32 @@ def pair_word(pair: Comparison) -> Word:
 
 
 def overheads(rows: Sequence[Overhead]) -> Grid:
-    """What a step costs whatever its batch size, and how fast the largest batches could go."""
+    """What a step costs whatever its batch size, and how fast the largest batches could go.
+
+    An overhead of which not even the sign is known, and a limit that is as wide as a rate must not be, are not printed.
+    """
     numbers = ["overhead µs", "95 % interval", "limit images/s", "95 % interval", "worst misfit"]
     heads = headings(["backend", "mode", "case", "batch sizes"], numbers, ["the line"])
     grid = Grid("step = overhead + batch size / limit", heads, names=2)
     for row in rows:
         feed = " stream" if row.feed == "stream" else ""
+        overhead: list[Cell] = [(Number(row, "overhead_us"),), span(row, "overhead_us_low", "overhead_us_high")]
+        if row.overhead_us_low is not None and row.overhead_us_low <= 0:
+            overhead = nothing_said()
+        limit: list[Cell] = [
+            (Number(row, "images_per_s_limit"),),
+            span(row, "images_per_s_limit_low", "images_per_s_limit_high"),
+        ]
+        if too_wide(row.images_per_s_limit_low, row.images_per_s_limit_high):
+            limit = nothing_said()
         grid.rows.append(
             [
                 (named(row),),
                 (row.mode,),
                 (f"{row.variant} {row.precision} {row.device} t{row.threads}{feed}",),
                 (row.batch_sizes,),
-                (Number(row, "overhead_us"),),
-                span(row, "overhead_us_low", "overhead_us_high"),
-                (Number(row, "images_per_s_limit"),),
-                span(row, "images_per_s_limit_low", "images_per_s_limit_high"),
+                *overhead,
+                *limit,
                 (Number(row, "worst_misfit", ".0%"),),
                 (Word("bent: read the points", "noisy") if row.worst_misfit > MOST_MISFIT else "fits",),
             ]
@@ -353,7 +368,7 @@ def verdicts(rows: Sequence[Verdict]) -> Grid:
             (Number(row, "resolves", "+.1%"),),
         ]
         if row.verdict == INCONCLUSIVE and too_wide(row.ratio_low, row.ratio_high):
-            figures = [(), (Word(TOO_NOISY, "noisy"),), (), ()]
+            figures = [*nothing_said(), (), ()]
         elif too_noisy(row.resolves):
             figures[3] = ("nothing",)
         grid.rows.append([(called[row.case],), (Word(word, row.verdict),), *figures, (row.reason,)])
@@ -490,9 +505,9 @@ def layers(rows: Sequence[Row]) -> Grid:
     return grid
 
 
-def environments(rows: Sequence[tuple[str, str, str]], place: str) -> Grid:
+def environments(rows: Sequence[tuple[str, str, str]]) -> Grid:
     """Each environment's name, its Python's version and its state."""
-    grid = Grid(f"Environments in {place}", headings(["name", "Python", "state"]))
+    grid = Grid("Environments", headings(["name", "Python", "state"]))
     for row in rows:
         grid.rows.append([(text,) for text in row])
     return grid

@@ -166,7 +166,7 @@ def overhead(case: Case, batches: Sequence[int]) -> Overhead:
     }
     sizes = " ".join(map(str, batches))
     limit = {"images_per_s_limit": 9000.5, "images_per_s_limit_low": 8000.25, "images_per_s_limit_high": 9900.75}
-    fitted = {"overhead_us": 351.5, "overhead_us_low": -20.5, "overhead_us_high": 700.25, **limit, "worst_misfit": 0.21}
+    fitted = {"overhead_us": 351.5, "overhead_us_low": 20.5, "overhead_us_high": 700.25, **limit, "worst_misfit": 0.21}
     return blank(Overhead, **values, version="1.2.3", lane="tutorial", batch_sizes=sizes, passes=3, **fitted)
 
 

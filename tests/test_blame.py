@@ -12,8 +12,9 @@ from unittest import mock
 import pytest
 
 import backends
-from bench import conductor, quota
+from bench import conductor, environments, quota
 from bench import conftest as plugin
+from bench import gate as gates
 from bench import run as runs
 from bench.canary import NotTried, NotWaiting
 from bench.cases import Case
@@ -21,8 +22,9 @@ from bench.conductor import Conductor, Outcome, Plan, Running, Worker
 from bench.control import FLOPS, control_of
 from bench.machine import Machine
 from bench.quota import Quota
-from bench.results import Round, Throughput
+from bench.results import Round, SelfCheck, Throughput, Verdict, read_rows
 from bench.turns import UNTRIED
+from tests.commands import HERE, in_this_process, only_run
 
 CASE, OTHER = Case("numpy", "im2col"), Case("torch", "eager")
 CONTROL = control_of(CASE)
@@ -115,14 +117,16 @@ def test_what_not_even_the_whole_control_could_do_is_not_computed_whole(tmp_path
 
 
 class Passes:
-    """Passes as a conductor would bring them home; what it was told to say is kept."""
+    """Passes as a conductor would bring them home, of a minute each on the clock that is `now`."""
 
     def __init__(self, *passes: Sequence[Outcome]) -> None:
-        self.passes = list(passes)
+        self.passes, self.now = list(passes), 5000.0
 
     def __call__(self, conductor: Conductor, cases: Sequence[Case], number: int) -> Sequence[Outcome]:
         conductor.progress("starting 1 of 2: numpy im2col")
+        self.now += 45
         conductor.progress("turn 5 of 80")
+        self.now += 15
         return self.passes.pop(0)
 
 
@@ -157,6 +161,23 @@ def test_progress_says_which_pass_of_how_many_and_names_cases_as_a_reader_does(t
     assert said[0] == "pass 1 of 1"
 
 
+def test_a_run_says_how_long_it_may_take_once_a_pass_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = Passes(*(outcomes(number, CASE) for number in (1, 2, 3)))
+    monkeypatch.setattr(runs.time, "monotonic", lambda: passes.now)
+    _, said = carried_out(begun(tmp_path), passes)
+    assert said == [
+        "pass 1 of at least 3",
+        "pass 1 of at least 3, starting 1 of 2: numpy im2col",
+        "pass 1 of at least 3, turn 5 of 80",
+        "pass 2 of at least 3, at most about 4 min left",
+        "pass 2 of at least 3, starting 1 of 2: numpy im2col, at most about 4 min left",
+        "pass 2 of at least 3, turn 5 of 80, at most about 3 min left",
+        "pass 3 of at least 3, at most about 3 min left",
+        "pass 3 of at least 3, starting 1 of 2: numpy im2col, at most about 3 min left",
+        "pass 3 of at least 3, turn 5 of 80, at most about 2 min left",
+    ]
+
+
 def test_a_pass_that_a_quota_disturbed_says_so(tmp_path: Path) -> None:
     stopped = {"seconds": 0.02, "cpu_seconds": 0.008, "throttled_seconds": 0.012}
     passes = Passes(outcomes(1, CASE), outcomes(2, CASE, **stopped), outcomes(3, CASE), outcomes(4, CASE))
@@ -184,6 +205,59 @@ def test_a_case_that_could_not_be_tried_again_keeps_what_was_measured(tmp_path: 
     rows, said = carried_out(begun(tmp_path, cases, passes=3), passes)
     assert [(row.backend, row.status, row.passes) for row in rows] == [("numpy", "ok", 3), ("torch", "ok", 2)]
     assert "torch eager keeps the passes that it has: could not be tried here: why" in said
+
+
+@pytest.fixture
+def one_untried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Environments where there are none, and passes in which the copies that this list names could not be tried."""
+    copies: list[str] = []
+
+    def run_pass(conductor: Conductor, cases: Sequence[Case], number: int) -> list[Outcome]:
+        measured = [Outcome(case, "ok", rounds=rounds(case, number)) for case in (*cases, CONTROL)]
+        return [untried(one.case) if one.case.copy in copies else one for one in measured]
+
+    def find(entry: backends.Entry, *rest: Any) -> environments.Environment:
+        return environments.Environment(entry.name, Path("python"))
+
+    contents = {"modes": {"numpy": {"im2col": ["tutorial", False]}}, "networks": {}}
+    monkeypatch.setattr(gates, "contents_of", lambda source: contents)
+    monkeypatch.setattr(Conductor, "run_pass", run_pass)
+    monkeypatch.setattr(environments, "find", find)
+    return copies
+
+
+IM2COL = ("--backend", "numpy", "--mode", "im2col", "--data", "synthetic", "--passes", "2")
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_a_gate_with_a_side_that_could_not_be_tried_is_no_verdict(
+    side: str, one_untried: list[str], tmp_path: Path
+) -> None:
+    one_untried.append(side)
+    done = in_this_process("gate", *IM2COL, "--base-python", HERE, "--allow-dirty", cwd=tmp_path)
+    assert done.returncode == 4, done.stderr
+    (verdict,) = read_rows(only_run(tmp_path), Verdict)
+    reason = f"{side}: unavailable: could not be tried here: why"
+    assert (verdict.verdict, verdict.reason) == ("missing", reason)
+    assert f"numpy im2col: missing: {reason}\n" in done.stdout
+    assert done.stdout.splitlines()[-1] == "incomplete: 1 missing"
+
+
+def test_a_gate_whose_sides_could_be_tried_is_one(one_untried: list[str], tmp_path: Path) -> None:
+    done = in_this_process("gate", *IM2COL, "--base-python", HERE, "--allow-dirty", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("copy", "code"), [("base", 4), ("plus5", 4), ("", 0)])
+def test_a_self_check_of_which_one_could_not_be_tried_has_no_row(
+    copy: str, code: int, one_untried: list[str], tmp_path: Path
+) -> None:
+    one_untried += [copy] if copy else []
+    done = in_this_process("selfcheck", *IM2COL, "--python", HERE, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    told = "numpy im2col: unavailable: could not be tried here: why\n"
+    assert (told in done.stdout) == bool(copy)
+    assert bool(read_rows(tmp_path / "results", SelfCheck)) == (not copy)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from bench.compare import RunFolder, compare
 from bench.control import control_of
 from bench.results import Equivalence, Process, ResultsError, Round, Shape, Throughput, Verdict, write_rows
 from bench.verdicts import exit_code
+from tests.commands import in_this_process
 
 CASES = (Case("numpy", "im2col"), Case("torch", "eager"))
 PASSES, SWEEPS = 8, 40
@@ -71,6 +72,13 @@ def run_folder(
 
 def words(verdicts: list[Verdict]) -> dict[str, str]:
     return {one.case.split("-lenet5")[0]: one.verdict for one in verdicts}
+
+
+def test_lines_below_the_table_name_cases_as_a_reader_does(tmp_path: Path) -> None:
+    run_folder(tmp_path / "a")
+    run_folder(tmp_path / "b", change=lambda files: files[Throughput].pop())
+    done = in_this_process("compare", "a", "b", cwd=tmp_path)
+    assert "torch eager: missing: b has no such case\n" in done.stdout, done.stderr
 
 
 def test_the_slower_case_is_red_and_the_other_is_not(tmp_path: Path) -> None:

@@ -28,6 +28,29 @@ SHARED = Path(__file__).absolute().parents[2] / "shared" / "data" / "mnist"
 needs_mnist = pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not here")
 
 
+# As published: Fashion-MNIST's in its README (github.com/zalandoresearch/fashion-mnist), MNIST's in torchvision's
+# `datasets/mnist.py`.
+PUBLISHED = {
+    "mnist": {
+        "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+    "fashion-mnist": {
+        "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+}
+
+
+def test_the_sums_and_the_numbers_of_images_are_the_published_ones() -> None:
+    assert {name: source.md5 for name, source in SOURCES.items()} == PUBLISHED
+    assert data.ROWS == {"train": 60_000, "test": 10_000}
+
+
 def idx(values: np.ndarray) -> bytes:
     return struct.pack(">HBB", 0, 8, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
 
@@ -459,6 +482,14 @@ def test_a_gate_a_selfcheck_and_evaluate_say_so_too(fashion: Path) -> None:
     made_up.write_weights(fashion.parent / "w.npz")
     told = " ".join(in_fashion(fashion, "evaluate", "w.npz", "--mode", "im2col"))
     assert f"test images of {UNVERIFIED}" in " ".join(told.split()), "a title takes as many lines as it needs"
+
+
+@pytest.mark.slow
+def test_pictures_of_unverified_data_say_so_on_the_terminal_and_on_the_page(fashion: Path) -> None:
+    lines = in_fashion(fashion, "inspect", "--variant", "mlp", "--image", "#3", "--output", "out")
+    told = f"test image 3 of {UNVERIFIED}, labelled "
+    assert any(line.startswith(told) for line in lines)
+    assert told in (fashion.parent / "out" / "inspect.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", ["run", "train"])

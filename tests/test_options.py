@@ -178,6 +178,27 @@ def test_the_home_folder_is_meant_wherever_a_path_is(home: Path, path: str) -> N
     assert list((home.parent / "here").iterdir()) == [home.parent / "here" / "tmp"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", *IM2COL[:4], "--data", "synthetic", "--python"),
+        pytest.param(
+            ("gate", *IM2COL[:4], "--data", "synthetic", "--allow-dirty", "--base-python"), marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_an_interpreter_is_looked_for_in_the_home_folder(home: Path, arguments: tuple[str, ...]) -> None:
+    done = at_home(home, *arguments, "numpy=~/x y")
+    assert done.returncode == 4, done.stderr
+    assert f"there is no {home}/x y; install them there\n" in done.stdout
+
+
+def test_environments_and_their_installer_are_looked_for_there_too(home: Path) -> None:
+    (home / "uv").touch(mode=0o755)
+    own = {installing.ENVIRONMENTS_VARIABLE: "~/own", installing.INSTALLER_VARIABLE: "~/uv"}
+    assert f"{home}/own, made with {home}/uv\n" in at_home(home, "environments", "list", **own).stdout
+
+
 @pytest.mark.parametrize("path", list(PATHS))
 @pytest.mark.parametrize("text", ["~nobodyknown/x", "", " "])
 def test_a_path_that_is_none_is_one_line(home: Path, path: str, text: str) -> None:

@@ -156,6 +156,49 @@ def test_a_place_stands_before_a_line_and_the_time_left_behind_it() -> None:
     assert said == ["pass 2 of 3, about 3 min left", "pass 2 of 3, turn 5 of 80, about 3 min left"]
 
 
+class Passes:
+    """Passes of a minute on a clock that is made up, each with a turn after 45 seconds; the third is the last."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 5000.0
+        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(Conductor, "run_pass", lambda *arguments: self.bring_home(*arguments))
+
+    def bring_home(self, conductor: Conductor, cases: list[Case], number: int) -> list[Outcome]:
+        self.now += 45
+        conductor.progress("turn 1 of 2")
+        self.now += 15
+        return [Outcome(case, "ok" if number < 3 else "unavailable") for case in cases]
+
+
+def test_a_gate_says_how_long_it_may_take_once_a_pass_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Passes(monkeypatch)
+    said: list[str] = []
+    measure_a_gate(tmp_path, None, 0, said)
+    assert said == [
+        "first look: pass 1 of 5 to 12",
+        "first look: pass 1 of 5 to 12, turn 1 of 2",
+        "first look: pass 2 of 5 to 12, at most about 9 min left",
+        "first look: pass 2 of 5 to 12, turn 1 of 2, at most about 8 min left",
+        "first look: pass 3 of 5 to 12, at most about 8 min left",
+        "first look: pass 3 of 5 to 12, turn 1 of 2, at most about 7 min left",
+    ]
+
+
+def test_a_self_check_says_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    Passes(monkeypatch)
+    said: list[str] = []
+    selfcheck.check(EAGER, Path("python"), "digits", {}, Plan(), 8, 0, said.append)
+    assert said == [
+        "torch eager: pass 1 of 8",
+        "torch eager: pass 1 of 8, turn 1 of 2",
+        "torch eager: pass 2 of 8, at most about 7 min left",
+        "torch eager: pass 2 of 8, turn 1 of 2, at most about 6 min left",
+        "torch eager: pass 3 of 8, at most about 6 min left",
+        "torch eager: pass 3 of 8, turn 1 of 2, at most about 5 min left",
+    ]
+
+
 def test_a_conductor_names_what_it_starts_and_counts_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     own = Conductor({}, "digits", {}, Plan(), random.Random(0), said.append)
@@ -174,15 +217,19 @@ def bring_home(conductor: Conductor, cases: list[Case], number: int) -> list[Out
     return [Outcome(case, "unavailable", "not today") for case in cases]
 
 
+def measure_a_gate(folder: Path, passes: int | None, look: int, lines: list[str]) -> None:
+    terms = gates.Terms((EAGER,), Selection(), "digits", 0, passes, 10.0, Plan(), "")
+    side = gates.Side("base", folder, {})
+    gate = gates.Gate(folder, terms, {}, side, side, "")
+    conductor = Conductor({}, "digits", {}, Plan(), random.Random(0))
+    gates.measure(gate, conductor, [EAGER], look, lines.append)
+
+
 def test_a_gate_says_which_look_and_how_many_passes_it_may_have(tmp_path: Path) -> None:
     def said(passes: int | None) -> list[str]:
         lines: list[str] = []
-        terms = gates.Terms((EAGER,), Selection(), "digits", 0, passes, 10.0, Plan(), "")
-        side = gates.Side("base", tmp_path, {})
-        gate = gates.Gate(tmp_path, terms, {}, side, side, "")
         with mock.patch.object(Conductor, "run_pass", bring_home):
-            conductor = Conductor({}, "digits", {}, Plan(), random.Random(0))
-            gates.measure(gate, conductor, [EAGER], 1 if passes else 0, lines.append)
+            measure_a_gate(tmp_path, passes, 1 if passes else 0, lines)
         return lines
 
     assert said(None) == ["first look: pass 1 of 5 to 12", "first look: pass 1 of 5 to 12, turn 1 of 2"]

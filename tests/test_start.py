@@ -22,7 +22,7 @@ import pytest
 import typer
 
 from bench import cli, cli_learners, environments, gate, ground, installing, tree
-from tests import commands
+from tests import commands, made_up
 from tests.commands import HERE, in_this_process
 
 ROOT = Path(__file__).absolute().parent.parent
@@ -97,6 +97,43 @@ def test_what_asks_an_interpreter_or_a_tree_sees_nothing_of_the_users(
     with pytest.raises(environments.UsageError, match="no backend 'nobody' is built in or registered there"):
         environments.registered_at(Path(sys.executable), "nobody")
     assert "lenet5" in gate.contents_of(tree.lay_out(folder / "laid out"))["networks"]
+
+
+CHILDREN = {
+    "run": ("run", *NUMPY, *("--data", "synthetic", "--batch", "8")),
+    "gate": ("gate", *NUMPY, *("--base-python", HERE, "--data", "synthetic", "--batch", "8", "--allow-dirty")),
+    "selfcheck": ("selfcheck", *NUMPY, *("--data", "synthetic", "--batch", "8")),
+    "verify": ("verify", *NUMPY, *("--variant", "mlp")),
+    "shapes": ("shapes", *NUMPY),
+    "train": ("train", *NUMPY, *("--data", "digits", "--epochs", "1")),
+    "evaluate": ("evaluate", "w.npz", *NUMPY, *("--data", "digits")),
+    "inspect": ("inspect", *NUMPY),
+}
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["probe", "worker"])
+@pytest.mark.parametrize("command", list(CHILDREN))
+def test_every_process_that_imports_starts_in_a_scratch_folder(
+    command: str, known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Python before 3.11, as MXNet needs, knows no PYTHONSAFEPATH: it imports from where it starts."""
+    started: list[Any] = []
+
+    class Never(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, arguments: Any, **options: Any) -> None:
+            if arguments[0] == sys.executable:
+                started.append(options.get("cwd"))
+                raise OSError("no process is started here")
+            super().__init__(arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Never)
+    if known:
+        here = environments.Environment("numpy", Path(sys.executable))
+        monkeypatch.setattr(environments, "find", lambda *_: here)
+    made_up.write_weights(tmp_path / "w.npz")
+    in_this_process(*CHILDREN[command], cwd=tmp_path)
+    assert started
+    assert all(cwd and tmp_path / "tmp" in Path(cwd).parents for cwd in started), started
 
 
 def test_a_process_has_one_folder_on_its_path_and_what_the_user_refuses_of_his_own(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 from collections.abc import Sequence
@@ -11,11 +12,26 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import grids, terminal
+from backends.lenet import VARIANTS
+from bench import grids, pins, terminal
+from bench.cases import Case
 from bench.estimates import Interval, verdict
-from bench.results import Comparison, Overhead, SelfCheck, Shape, Throughput, Verdict, read_rows
+from bench.evaluate import Evaluation
+from bench.layers import calculate, steps_of
+from bench.results import (
+    Accuracy,
+    Comparison,
+    Equivalence,
+    Overhead,
+    SelfCheck,
+    Shape,
+    Throughput,
+    Verdict,
+    read_rows,
+)
 from bench.tables import print_table
-from tests.made_up import CASES, blank, write_gate, write_run
+from tests.commands import complaints, in_this_process
+from tests.made_up import CASES, blank, write_gate, write_run, write_training
 
 WIDTHS = (70, 80, 100, 160)
 
@@ -45,7 +61,24 @@ def labels() -> dict[str, str]:
     return grids.labels_of(CASES)
 
 
-def every_grid(folder: Path, gate: Path) -> list[grids.Grid]:
+def proofs_of(folder: Path) -> list[Equivalence]:
+    """Of several numbers of steps, as `verify` has them; the last case is another network."""
+    rows = read_rows(folder, Equivalence)
+    rows += [replace(row, steps=steps) for row in rows if row.quantity == "weights" for steps in (1, 10, 100)]
+    return [replace(row, verdict="mismatch", error=0.25) if row.mode == "hybridize" else row for row in rows]
+
+
+def evaluated() -> list[Evaluation]:
+    found = [Evaluation(case, "2.13.0+cpu", "ok", "", 9_912, 10_000, 3, 1, 1.5e-6) for case in CASES]
+    return [*found, Evaluation(Case("tensorflow", "function"), "", "unavailable", "why")]
+
+
+def layers_of(name: str) -> grids.Grid:
+    variant = VARIANTS[name]
+    return grids.layers(calculate(variant.input_channels, variant.input_size, steps_of(variant)))
+
+
+def every_grid(folder: Path, gate: Path, training: Path) -> list[grids.Grid]:
     own_pairs = [row for row in pairs_of(folder) if row.case in labels() and row.other in labels()]
     return [
         grids.throughput(own(folder)),
@@ -56,6 +89,11 @@ def every_grid(folder: Path, gate: Path) -> list[grids.Grid]:
         grids.shapes(read_rows(folder, Shape)),
         grids.verdicts(read_rows(gate, Verdict)),
         grids.selfchecks(read_rows(gate, SelfCheck)),
+        grids.equivalence(proofs_of(folder)),
+        grids.accuracies(read_rows(training, Accuracy)),
+        grids.evaluations(evaluated(), "fashion-mnist (unverified)"),
+        layers_of("lecun1998"),
+        layers_of("cnn"),
     ]
 
 
@@ -63,13 +101,39 @@ def every_grid(folder: Path, gate: Path) -> list[grids.Grid]:
 def test_no_line_is_wider_than_the_terminal_and_no_number_or_name_is_broken(folder: Path, width: int) -> None:
     """Every word that is printed is a word of the table's, whole."""
     gate = write_gate(folder.parent / f"gate-{width}")
-    for grid in every_grid(folder, gate):
+    training = write_training(folder.parent / f"training-{width}", CASES)
+    for grid in every_grid(folder, gate, training):
         text = printed(grid, width)
         assert max(map(len, text.splitlines())) <= width, grid.title
-        lines = text.partition("not shown")[0].splitlines()
+        found = words_in(text.partition("not shown")[0])
         known = {word for cell in cells_of(grid) for word in cell.split()}
-        found = {word for line in lines for word in re.sub("[\N{BOX DRAWINGS LIGHT HORIZONTAL}]", " ", line).split()}
         assert found <= known, f"{grid.title}: {sorted(found - known)[:9]}"
+
+
+def words_in(text: str) -> set[str]:
+    return set(text.replace("\N{BOX DRAWINGS LIGHT HORIZONTAL}", " ").split())
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_list_of_environments_fits_and_breaks_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    place = tmp_path / "a folder" / "whose-name-is-longer-than-the-table-of-environments-is-wide" / "environments"
+    log = place / "mxnet" / "install.log"
+    log.parent.mkdir(parents=True)
+    why = f"environment mxnet could not be made: no wheel for this Python (log: {log})"
+    (log.parent / "unavailable.txt").write_text(f"{why}\n")
+    broken = place / "torch-with-torch-2.12.1"
+    broken.mkdir()
+    (broken / "installed.txt").touch()
+    monkeypatch.setattr(terminal.output, "_width", width)
+    done = in_this_process("environments", "list", cwd=tmp_path, LENET_BENCH_ENVIRONMENTS=str(place))
+    assert (done.returncode, complaints(done.stderr)) == (0, "")
+    table, below = done.stdout.split(f"mxnet: {why}\n")
+    assert max(map(len, table.splitlines())) <= width
+    states = "could not be made not made yet its Python does not run Environments name Python state"
+    assert words_in(table) <= {*pins.ALL, broken.name, *states.split()}
+    assert f"{broken.name}: " in below and f"they are in {place}, made with none\n" in below
 
 
 def cells_of(grid: grids.Grid) -> list[str]:
@@ -112,6 +176,28 @@ def test_an_interval_that_says_nothing_is_said_to_say_nothing() -> None:
 def test_a_useful_interval_is_printed() -> None:
     row = blank(Throughput, **{**NOISY, "images_per_s_low": 900.0, "images_per_s_high": 1250.0}, backend="numpy")
     assert "900 - 1,250" in printed(grids.throughput([row]), 160)
+
+
+OVERHEAD = {"overhead_us": 351.0, "overhead_us_low": 87.0, "overhead_us_high": 617.0, "images_per_s_limit": 9653.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "printed_ones", "others"),
+    [
+        ({}, ("351", "87 - 617", "9,653", "7,416 - 9,900"), ()),
+        ({"overhead_us_low": -20.0}, ("9,653", "7,416 - 9,900"), ("351", "617", "-20")),
+        ({"images_per_s_limit_high": 13825.0}, ("351", "87 - 617"), ("9,653", "7,416", "13,825")),
+        ({"overhead_us_low": None, "overhead_us_high": None}, ("351", "9,653"), ()),
+    ],
+)
+def test_an_overhead_or_a_limit_whose_interval_says_nothing_is_not_printed(
+    values: dict[str, float | None], printed_ones: Sequence[str], others: Sequence[str]
+) -> None:
+    own = {**OVERHEAD, "images_per_s_limit_low": 7416.0, "images_per_s_limit_high": 9900.0, **values}
+    text = printed(grids.overheads([blank(Overhead, **own, backend="numpy", batch_sizes="1 64")]), 160)
+    assert all(one in text for one in printed_ones)
+    assert not any(one in text for one in others)
+    assert text.count("too noisy to tell") == bool(others)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +270,19 @@ def test_a_pipe_has_the_width_of_the_terminal_that_it_ends_on(
     for name, own in zip(("stdin", "stdout", "stderr"), terminals):
         monkeypatch.setattr(f"sys.{name}", Stream(own))
     assert terminal.width_of_output() == expected
+
+
+@pytest.mark.parametrize(("columns", "width"), [("", terminal.WIDTH_WITHOUT_TERMINAL), ("72", 72)])
+def test_what_is_piped_is_printed_in_that_width(monkeypatch: pytest.MonkeyPatch, columns: str, width: int) -> None:
+    """By the console that commands print on, made anew: Rich alone would take 80."""
+    monkeypatch.setenv("COLUMNS", columns)
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(f"sys.{name}", Stream(False))
+    spec = importlib.util.spec_from_file_location("terminal_anew", terminal.__file__)
+    assert spec is not None and spec.loader is not None
+    anew = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(anew)
+    assert anew.output.width == width
 
 
 def test_a_line_on_a_terminal_breaks_between_words_and_never_within_one(monkeypatch: pytest.MonkeyPatch) -> None:
