@@ -307,6 +307,9 @@ def alone(path: Path, waiting: Callable[[], None], stopped: Callable[[], bool] =
     """
     import filelock  # comes with virtualenv, and so with nox
 
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_symlink():
+            path.unlink()  # it leads to a file of the user's or, in a checkout made of links, to the original's lock
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -417,6 +417,24 @@ def test_an_environment_that_was_moved_or_copied_with_its_checkout_runs_from_the
         assert subprocess.check_output(asked, text=True).strip() == str(place / "empty")
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_in_the_place_of_a_lock_is_replaced_and_not_followed(uv: FakeUv, tmp_path: Path, there: bool) -> None:
+    """By what makes an environment and by what removes it. A checkout made of links has such, to the original's."""
+    precious, place = tmp_path / "precious", installing.environments_folder()
+    if there:
+        precious.write_text("mine")
+    place.mkdir()
+    lock = place / ".tiny.lock"
+    lock.symlink_to(precious)
+    assert made(TINY)[0] == {"tiny": ""}
+    assert lock.is_file() and not lock.is_symlink()
+    lock.unlink()
+    lock.symlink_to(precious)
+    cli_environments.remove(["tiny"])
+    assert not (place / "tiny").exists()
+    assert (precious.read_text() == "mine") if there else not precious.exists()
+
+
 @pytest.mark.slow
 def test_one_that_waits_for_another_command_ends_when_it_is_told_to(uv: FakeUv) -> None:
     uv.does("wait")
