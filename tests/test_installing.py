@@ -487,6 +487,14 @@ def test_nothing_is_made_where_that_is_asked(uv: FakeUv, monkeypatch: pytest.Mon
     assert not installing.environments_folder().exists()
 
 
+def test_uv_is_found_beside_this_python_where_no_path_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uv").touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.delenv(installing.INSTALLER_VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert installing.installer() == str(tmp_path / "uv")
+
+
 def test_an_installer_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(installing.INSTALLER_VARIABLE, "conda")
     with pytest.raises(installing.NotMade, match="'conda' is none of uv, pip and none"):

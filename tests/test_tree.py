@@ -21,6 +21,7 @@ from bench import inspection, installing, machine, revision, terminal, tree
 from bench.cases import Case, UsageError
 from tests.checkouts import (
     KINDS,
+    NOX,
     PACKAGES,
     Kind,
     as_nox,
@@ -171,6 +172,27 @@ def test_the_tests_of_a_checkout_made_of_links_try_what_stands_in_it(original: P
         said = f"tests: {int(not broken)} passed, {int(broken)} failed"
         assert done.returncode == int(broken) and said in done.stdout, done.stdout + done.stderr
         assert (words in done.stdout) == broken
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("real", [False, True], ids=["stand-in", "nox"])
+def test_a_noxfile_takes_nothing_of_the_users(real: bool, original: Path, tmp_path: Path) -> None:
+    """Neither beside it nor on the path, and not by way of what looks for uv: no installer is named here.
+
+    nox itself imports json and uv, wherever they are; it needs the one and can do without the other.
+    """
+    nox = real_nox() if real else NOX
+    path = tmp_path / "path"
+    path.mkdir()
+    for folder in (original, path):
+        for name in ("backends", "bench", "uv", "json"):
+            (folder / f"{name}.py").write_text(f"raise SystemExit('imported: {name}')\n")
+    if real:
+        (path / "json.py").unlink()
+        (path / "uv.py").write_text("ultraviolet = 1e-7, 4e-7\n")
+    hostile = {"PYTHONPATH": str(path), installing.INSTALLER_VARIABLE: ""}
+    done = as_nox(original, "verify", *MLP, cwd=original, nox=nox, **hostile)
+    assert done.returncode == 0 and "imported" not in done.stdout + done.stderr, done.stdout + done.stderr
 
 
 SAID = f"lenet-bench of {ROOT}"
