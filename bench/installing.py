@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -125,17 +126,16 @@ def installer() -> str:
         if path.is_file() and os.access(path, os.X_OK):
             return str(path.absolute())
         raise NotMade(f"{INSTALLER_VARIABLE}={told!r} is none of uv, {PIP} and {NONE}, nor the path of uv")
-    try:
-        import uv
-
-        return str(uv.find_uv_bin())
-    except (ImportError, OSError):
-        pass
-    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
-    found = beside or shutil.which("uv")
+    found = shutil.which("uv", path=os.pathsep.join(folders_of_scripts())) or shutil.which("uv")
     if told and not found:
         raise NotMade(f"{INSTALLER_VARIABLE}=uv, and there is no uv on this machine; pip install uv")
     return found or PIP
+
+
+def folders_of_scripts() -> list[str]:
+    """Where pip puts uv. Its module, which knows, is not asked: a `uv.py` on the path may be the user's own."""
+    user = sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user"))
+    return [str(Path(sys.executable).parent), sysconfig.get_path("scripts"), user]
 
 
 def make_all(wanted: Sequence[Pins], say: Say) -> dict[str, str]:
@@ -307,6 +307,9 @@ def alone(path: Path, waiting: Callable[[], None], stopped: Callable[[], bool] =
     """
     import filelock  # comes with virtualenv, and so with nox
 
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_symlink():
+            path.unlink()  # it leads to a file of the user's or, in a checkout made of links, to the original's lock
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)

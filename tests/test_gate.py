@@ -23,6 +23,7 @@ from bench import revision
 from bench.cases import Case, Selection
 from bench.results import Process, Round, Verdict, read_rows
 from tests import fake
+from tests.checkouts import Kind, as_nox, copied, moved, renamed, with_environments
 from tests.commands import HERE, ROOT, Done, environment, in_this_process, lenet_bench, only_run, unhurried
 
 ARGUMENTS = ("--backend", "numpy", "--mode", "im2col", "--python", HERE, "--data", "synthetic", "--batch", "8")
@@ -54,7 +55,7 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
     folder.mkdir()
     git(folder, "init", "-q")
-    (folder / ".gitignore").write_text("__pycache__/\nresults/\ntmp/\n")
+    (folder / ".gitignore").write_text("__pycache__/\n.nox/\nresults/\ntmp/\n")
     commit(folder, "nothing yet")
     unhurried(folder)
     with (folder / "bench" / "gate.py").open("a", encoding="utf-8") as file:
@@ -202,6 +203,34 @@ def test_another_network_at_the_head_is_a_mismatch(repository: Path) -> None:
     done = gate(repository, "--base", "HEAD~1", "--passes", "2", *ARGUMENTS)
     assert done.returncode == 1, done.stdout + done.stderr
     assert verdict_of(repository).verdict == "mismatch"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [copied, moved, renamed])
+def test_a_checkout_that_has_left_its_place_is_judged_by_its_own_history(
+    kind: Kind, repository: Path, tmp_path: Path
+) -> None:
+    """Where the original is still there, it goes on by a commit that is none of the copy's."""
+    commit(with_environments(repository), "a noxfile")
+    here = kind(repository)
+    base, goes_on = git(here, "rev-parse", "HEAD"), ""
+    if repository.exists():
+        (repository / "README.md").touch()
+        goes_on = commit(repository, "the original goes on")
+    (tmp_path / "cwd").mkdir()
+    plant(here, "dtype, setup.learning_rate)", "dtype, 2 * setup.learning_rate)")
+    done = as_nox(here, "gate", "--base", "HEAD", *ARGUMENTS, cwd=tmp_path / "cwd")
+    assert (done.returncode, "lenet_numpy.py is not committed" in done.stderr) == (2, True), done.stdout + done.stderr
+    head = commit(here, "twice the learning rate")
+    done = as_nox(here, "gate", "--base", "HEAD~1", "--passes", "2", *ARGUMENTS, cwd=tmp_path / "cwd")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"lenet-bench of {here} at {head[:12]}\n" in done.stderr
+    verdict = verdict_of(here)
+    assert (verdict.verdict, verdict.base, verdict.head) == ("mismatch", base[:12], head[:12])
+    if goes_on:
+        assert not any(goes_on[:12].encode() in path.read_bytes() for path in only_run(here).iterdir())
+        assert not (repository / "results").exists()
+        assert git(repository, "status", "--porcelain") == ""
 
 
 @pytest.mark.slow

@@ -419,6 +419,24 @@ def test_an_environment_that_was_moved_or_copied_with_its_checkout_runs_from_the
         assert subprocess.check_output(asked, text=True).strip() == str(place / "empty")
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_in_the_place_of_a_lock_is_replaced_and_not_followed(uv: FakeUv, tmp_path: Path, there: bool) -> None:
+    """By what makes an environment and by what removes it. A checkout made of links has such, to the original's."""
+    precious, place = tmp_path / "precious", installing.environments_folder()
+    if there:
+        precious.write_text("mine")
+    place.mkdir()
+    lock = place / ".tiny.lock"
+    lock.symlink_to(precious)
+    assert made(TINY)[0] == {"tiny": ""}
+    assert lock.is_file() and not lock.is_symlink()
+    lock.unlink()
+    lock.symlink_to(precious)
+    cli_environments.remove(["tiny"])
+    assert not (place / "tiny").exists()
+    assert (precious.read_text() == "mine") if there else not precious.exists()
+
+
 @pytest.mark.slow
 def test_one_that_waits_for_another_command_ends_when_it_is_told_to(uv: FakeUv) -> None:
     uv.does("wait")
@@ -469,6 +487,14 @@ def test_nothing_is_made_where_that_is_asked(uv: FakeUv, monkeypatch: pytest.Mon
     assert "nothing is made" in reasons["tiny"]
     assert (said, uv.calls()) == ([], [])
     assert not installing.environments_folder().exists()
+
+
+def test_uv_is_found_beside_this_python_where_no_path_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uv").touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.delenv(installing.INSTALLER_VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert installing.installer() == str(tmp_path / "uv")
 
 
 def test_an_installer_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

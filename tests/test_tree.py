@@ -7,12 +7,9 @@ import importlib.util
 import json
 import os
 import py_compile
-import runpy
 import shutil
-import stat
 import subprocess
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -20,77 +17,49 @@ from unittest import mock
 import pytest
 
 from bench import checkpoints as checkpoints_of
-from bench import inspection, installing, machine, pins, revision, terminal, tree
+from bench import inspection, installing, machine, revision, terminal, tree
 from bench.cases import Case, UsageError
+from tests.checkouts import (
+    KINDS,
+    NOX,
+    PACKAGES,
+    Kind,
+    as_nox,
+    break_in,
+    copied,
+    lay,
+    linked,
+    linked_file_by_file,
+    real_nox,
+)
 from tests.commands import ROOT, Done, environment, in_this_process, lenet_bench
 from tests.made_up import write_run
 
-PACKAGES = ("backends", "bench")
 IM2COL = ("--backend", "numpy", "--mode", "im2col")
 SHORT = ("--data", "synthetic", "--batch", "8")
-
-
-def lay(folder: Path) -> Path:
-    """A checkout there: this tree's packages, and environments that are this very Python."""
-    for name in PACKAGES:
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    for name in ("harness", "numpy"):
-        python = installing.interpreter(folder / ".nox" / name)
-        python.parent.mkdir(parents=True)
-        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-        python.chmod(python.stat().st_mode | stat.S_IXUSR)
-        (folder / ".nox" / name / installing.STAMP).write_text(pins.of(name).stamp)
-    return folder
-
-
-def as_nox(checkout: Path, *arguments: str, cwd: Path, **environ: str) -> Done:
-    """A command of that checkout, as its noxfile starts it, in its own environments."""
-    python = installing.interpreter(checkout / ".nox" / "harness")
-    command = [str(python), "-E", "-P", str(checkout / "bench" / "__main__.py"), *arguments]
-    variables = environment(cwd, **{installing.ENVIRONMENTS_VARIABLE: "", **environ})
-    return subprocess.run(command, cwd=cwd, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-
-
-def break_in(checkout: Path) -> str:
-    """Break the backend of that checkout, and what a page is made by; the words that tell so."""
-    words = f"broken in {checkout.name}"
-    for name in ("backends/lenet_numpy.py", "bench/report.py"):
-        text = (checkout / name).read_text(encoding="utf-8")
-        (checkout / name).unlink()  # else, where it is a link, what it leads to
-        (checkout / name).write_text(f"{text}\nraise RuntimeError({words!r})\n", encoding="utf-8")
-    return words
+MLP = (*IM2COL, "--variant", "mlp", "--precision", "float32")
 
 
 def verified(checkout: Path, cwd: Path, **environ: str) -> Done:
-    return as_nox(checkout, "verify", *IM2COL, "--variant", "mlp", "--precision", "float32", cwd=cwd, **environ)
+    return as_nox(checkout, "verify", *MLP, cwd=cwd, **environ)
 
 
-def copied(original: Path) -> Path:
-    return Path(shutil.copytree(original, original.parent / "copy", symlinks=True))
-
-
-def moved(original: Path) -> Path:
-    (original.parent / "elsewhere").mkdir()
-    return Path(shutil.move(original, original.parent / "elsewhere"))
-
-
-def renamed(original: Path) -> Path:
-    return original.rename(original.parent / "renamed")
-
-
-def linked(original: Path) -> Path:
-    link = original.parent / "link"
-    link.symlink_to(original)
-    return link
-
-
-def linked_file_by_file(original: Path) -> Path:
-    """As `cp -rs` does, or a build tool that keeps what it has seen."""
-    return Path(shutil.copytree(original, original.parent / "farm", copy_function=os.symlink))
-
-
-KINDS = (copied, moved, renamed, linked, linked_file_by_file)
+def every_command_says(words: str, here: Path, place: Path, cwd: Path, **environ: str) -> None:
+    """Of the checkout there, which is broken and says so; its environments are in that place."""
+    numpy = f"numpy={installing.interpreter(place / 'numpy')}"
+    sides = ("--base-python", numpy, "--python", numpy, "--passes", "2")
+    run = write_run(cwd / "run", [Case("numpy", "im2col")], passes=2)
+    for command, code in (
+        (("bench", *IM2COL, *SHORT, "--quick", "--passes", "1", "--max-minutes", "0"), 4),
+        (("gate", *IM2COL, *SHORT, *sides), 4),
+        (("verify", *MLP), 4),
+        (("train", *IM2COL, "--data", "digits", "--epochs", "1"), 4),
+        (("report", str(run)), 70),
+    ):
+        done = as_nox(here, *command, cwd=cwd, **environ)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert words in done.stdout + done.stderr, command
+        assert f"lenet-bench of {here.resolve()}, no git" in done.stderr or code == 70
 
 
 @pytest.fixture
@@ -100,42 +69,38 @@ def original(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_stands_in_a_folder_is_what_every_command_runs_there(
-    kind: Callable[[Path], Path], original: Path, tmp_path: Path
-) -> None:
+def test_what_stands_in_a_folder_is_what_every_command_runs_there(kind: Kind, original: Path, tmp_path: Path) -> None:
     """After the original has run, and so has been compiled; where it is another tree, it goes on as it was."""
     cwd = tmp_path / "cwd"
     cwd.mkdir()
     if kind is copied:
         assert verified(original, cwd).returncode == 0
     here = kind(original)
-    words = break_in(here)
-    here_numpy = f"numpy={installing.interpreter(here / '.nox' / 'numpy')}"
-    sides = ("--base-python", here_numpy, "--python", here_numpy, "--passes", "2")
-    run = write_run(tmp_path / "run", [Case("numpy", "im2col")], passes=2)
-    for command, code in (
-        (("run", *IM2COL, *SHORT, "--quick", "--passes", "1", "--max-minutes", "0"), 4),
-        (("gate", *IM2COL, *SHORT, *sides), 4),
-        (("verify", *IM2COL, "--variant", "mlp", "--precision", "float32"), 4),
-        (("train", *IM2COL, "--data", "digits", "--epochs", "1"), 4),
-        (("report", str(run)), 70),
-    ):
-        done = as_nox(here, *command, cwd=cwd)
-        assert done.returncode == code, done.stdout + done.stderr
-        assert words in done.stdout + done.stderr, command
-        assert f"lenet-bench of {here.resolve()}, no git" in done.stderr or code == 70
+    every_command_says(break_in(here), here, here / ".nox", cwd)
     if original.exists() and not original.samefile(here):
         assert verified(original, cwd).returncode == 0
 
 
 @pytest.mark.slow
 def test_two_checkouts_that_share_environments_run_what_stands_in_each(original: Path, tmp_path: Path) -> None:
-    shared = {installing.ENVIRONMENTS_VARIABLE: str(original.rename(tmp_path / "first") / ".nox")}
-    first, second = tmp_path / "first", lay(tmp_path / "second")
-    words = break_in(second)
-    assert verified(first, tmp_path, **shared).returncode == 0
-    done = verified(second, tmp_path, **shared)
-    assert (done.returncode, words in done.stdout) == (4, True), done.stdout + done.stderr
+    place, second = original / ".nox", lay(tmp_path / "second")
+    shutil.rmtree(second / ".nox")
+    shared = {installing.ENVIRONMENTS_VARIABLE: str(place)}
+    assert verified(original, tmp_path, **shared).returncode == 0
+    every_command_says(break_in(second), second, place, tmp_path, **shared)
+    assert verified(original, tmp_path, **shared).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [copied, linked_file_by_file])
+def test_so_does_nox_itself(kind: Kind, original: Path, tmp_path: Path) -> None:
+    nox = real_nox()
+    assert as_nox(original, "verify", *MLP, cwd=tmp_path, nox=nox).returncode == 0
+    here = kind(original)
+    words = break_in(here)
+    done = as_nox(here, "verify", *MLP, cwd=tmp_path, nox=nox)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1 and words in said and f"lenet-bench of {here}, no git" in said, said
 
 
 @pytest.mark.slow
@@ -143,7 +108,8 @@ def test_a_link_to_the_command_runs_the_checkout_that_it_leads_to(original: Path
     """And nothing that is installed beside it."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "lenet-bench").symlink_to(original / "bench" / "__main__.py")
-    command = [sys.executable, str(tmp_path / "bin" / "lenet-bench"), "layers", "mlp"]
+    python = installing.interpreter(original / ".nox" / "harness")
+    command = [str(python), str(tmp_path / "bin" / "lenet-bench"), "layers", "mlp"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
         0,
@@ -173,33 +139,60 @@ def test_what_is_edited_while_a_command_runs_is_not_measured(original: Path, tmp
     assert not (second / "bench" / "new.py").exists()
 
 
-def test_nox_starts_nothing_by_a_script_whose_first_line_names_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_nox_starts_what_lies_in_the_checkout_and_no_script_whose_first_line_names_another(
+    kind: Kind, original: Path, tmp_path: Path
+) -> None:
     """As those in a `.nox` do that came with a copy: of a copied one, they would check by the original's packages."""
-    sessions: dict[str, Callable[[object], None]] = {}
-    started: list[tuple[str, ...]] = []
-
-    def session(name: str = "", **_: object) -> Callable[[Callable[[object], None]], None]:
-        return lambda run: sessions.update({name or run.__name__: run})
-
-    nox = types.SimpleNamespace(options=types.SimpleNamespace(), session=session, Session=object)
-    own = types.SimpleNamespace(posargs=[], env={}, log=print, install=lambda *_: None)
-    own.run = lambda *command, **_: started.append(command)
-    monkeypatch.setenv(installing.ENVIRONMENTS_VARIABLE, "/environments")
-    monkeypatch.setitem(sys.modules, "nox", nox)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(installing, "make_all", lambda wanted, say: {one.name: "" for one in wanted})
-    monkeypatch.setattr(installing, "settings_for_uv", dict)
-    runpy.run_path(str(ROOT / "noxfile.py"))
-    for run in sessions.values():
-        run(own)
-    harness = str(installing.interpreter(installing.environments_folder() / pins.HARNESS))
-    assert {command[0] for command in started} == {"python", sys.executable, harness}
+    here = kind(original)
+    done = as_nox(here, "list", cwd=tmp_path)
+    started = [line.split("\t") for line in done.stdout.splitlines()]
+    harness = str(installing.interpreter(here.resolve() / ".nox" / "harness"))
+    assert {command[0] for command in started} == {"python", sys.executable, harness}, done.stderr
     for command in started:
         if command[0] == harness:
-            assert command[1:3] == ("-E", "-P") and str(ROOT / "bench" / "__main__.py") in command
-        elif command[0] == "python":
-            assert command[1] == "-m"
-    assert [command[2] for command in started if command[0] == "python"] == ["ruff", "ruff", "mypy"]
+            assert command[1:3] == ["-E", "-P"] and str(here.resolve() / "bench" / "__main__.py") in command
+        elif command[0] == sys.executable:
+            assert command[1] == str(here.resolve() / "tests" / "__main__.py")
+    modules = [command[1:3] for command in started if command[0] == "python"]
+    assert modules == [["-m", "ruff"], ["-m", "ruff"], ["-m", "mypy"]]
+
+
+@pytest.mark.slow
+def test_the_tests_of_a_checkout_made_of_links_try_what_stands_in_it(original: Path, tmp_path: Path) -> None:
+    (original / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "__main__.py", original / "tests")
+    (original / "tests" / "__init__.py").touch()
+    (original / "tests" / "test_it.py").write_text("def test_it() -> None:\n    import backends.lenet_numpy\n")
+    here = linked_file_by_file(original)
+    words = break_in(here)
+    for checkout, broken in ((original, False), (here, True)):
+        done = as_nox(checkout, "tests", "tests/test_it.py", cwd=tmp_path)
+        said = f"tests: {int(not broken)} passed, {int(broken)} failed"
+        assert done.returncode == int(broken) and said in done.stdout, done.stdout + done.stderr
+        assert (words in done.stdout) == broken
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("real", [False, True], ids=["stand-in", "nox"])
+def test_a_noxfile_takes_nothing_of_the_users(real: bool, original: Path, tmp_path: Path) -> None:
+    """Neither beside it nor on the path, and not by way of what looks for uv: no installer is named here.
+
+    nox itself imports json and uv, wherever they are; it needs the one and can do without the other.
+    """
+    nox = real_nox() if real else NOX
+    path = tmp_path / "path"
+    path.mkdir()
+    for folder in (original, path):
+        for name in ("backends", "bench", "uv", "json"):
+            (folder / f"{name}.py").write_text(f"raise SystemExit('imported: {name}')\n")
+    if real:
+        (path / "json.py").unlink()
+        (path / "uv.py").write_text("ultraviolet = 1e-7, 4e-7\n")
+    hostile = {"PYTHONPATH": str(path), installing.INSTALLER_VARIABLE: ""}
+    done = as_nox(original, "verify", *MLP, cwd=original, nox=nox, **hostile)
+    assert done.returncode == 0 and "imported" not in done.stdout + done.stderr, done.stdout + done.stderr
 
 
 SAID = f"lenet-bench of {ROOT}"
