@@ -251,6 +251,7 @@ def build(variant: Variant, weights: Mapping[str, np.ndarray], setup: Setup) -> 
     keras.config.set_dtype_policy(dtype)
     # Keras keeps learning rates and losses in this type, whatever the layers' policy says.
     keras.config.set_floatx(dtype)
+    keras.config.set_image_data_format("channels_last")
     trainer = MODES[setup.mode] if variant.name in LENETS else LayeredTrainer
     return trainer(variant, weights, setup)
 

@@ -102,6 +102,11 @@ def expand(selection: Selection, registry: Mapping[str, Entry]) -> list[Case]:
             lane = f"in the {', '.join(selection.lanes)} lane" if selection.lanes else ""
             asked = " ".join(filter(None, [", ".join(selection.modes), lane]))
             raise UsageError(f"backend {name} has no mode {asked}; its modes are {own}")
+    for name in selection.modes:
+        if all(name != mode for _, mode in chosen):
+            every = ((entry.name, mode) for entry in registry.values() for mode in entry.modes)
+            own = ", ".join(f"{backend} ({mode.lane})" for backend, mode in every if mode.name == name)
+            raise UsageError(f"mode {name} is none of what is asked for: {own} has it; name that too, or leave it out")
     cells = itertools.product(
         chosen,
         dict.fromkeys(selection.variants or VARIANTS),

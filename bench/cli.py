@@ -65,7 +65,7 @@ from bench.options import (
     varied,
 )
 from bench.progress import names_of
-from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict, case_of
+from bench.results import Equivalence, SelfCheck, Shape, Throughput, Verdict, case_of, printable
 from bench.shapes import HELD, shape_rows
 from bench.tables import print_table
 from bench.terminal import (
@@ -544,7 +544,7 @@ def main() -> None:
         complain("lenet-bench: interrupted")
         code = 130
     except (UsageError, OSError) as error:
-        complain(f"lenet-bench: {error}")
+        complain(f"lenet-bench: {printable(str(error))}")
         code = 2
     except BaseException:  # SystemExit, too: no command ends with one, so somebody's import did
         traceback.print_exc()

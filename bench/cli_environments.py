@@ -3,7 +3,6 @@ need by themselves."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,9 +64,10 @@ def remove(name: Names = None) -> None:
     tell_tree()
     for one in wanted:
         with installing.alone(place / f".{one}.lock", lambda one=one: say(f"{one}: waiting for another command")):  # type: ignore[misc]
-            (place / one / installing.STAMP).unlink(missing_ok=True)
-            if (place / one).exists():  # else the other command has removed it
-                shutil.rmtree(place / one)
+            try:
+                installing.clear(place / one)  # if the other command has not removed it
+            except installing.NotMade as error:
+                raise UsageError(str(error)) from error
         say(f"{one}: removed")
 
 
@@ -87,9 +87,10 @@ def known(name: str) -> pins.Pins:
 
 def there(place: Path) -> list[str]:
     """The folders that are environments, finished or not, and nothing else that nox or a user keeps beside them."""
-    marks = (installing.STAMP, installing.REASON_FILE, installing.LOG, "requirements.txt")
+    marks = (installing.STAMP, installing.REASON_FILE, installing.LOG, installing.REQUIREMENTS)
     found = sorted(folder for folder in place.iterdir() if folder.is_dir()) if place.is_dir() else []
-    return [folder.name for folder in found if any((folder / mark).is_file() for mark in marks)]
+    marked = (folder for folder in found if any((folder / mark).is_file() for mark in marks))
+    return [folder.name for folder in marked if installing.is_environment(folder)]
 
 
 def state_of(folder: Path) -> tuple[str, str, str, str]:

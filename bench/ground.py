@@ -19,10 +19,11 @@ ALLOCATOR = {
 }
 DROPPED = (
     *("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "TCMALLOC_", "PYTHON", "PYTEST_", "VIRTUAL_ENV"),
-    *("OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "BLIS_", "NUMEXPR_", "NPY_"),
+    *("OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "BLIS_", "NUMEXPR_", "NPY_", "NUMPY_"),
     *(
         "ONEDNN_",
         "DNNL_",
+        "MKLDNN_",
         "ATEN_",
         "TORCH_",
         "TORCHINDUCTOR_",
@@ -31,6 +32,7 @@ DROPPED = (
         "TF_",
         "XLA_",
         "JAX_",
+        "FLAX_",
         "MXNET_",
         "KERAS_",
         "CUBLAS_",
@@ -66,10 +68,11 @@ def environment(chosen: Mapping[str, str], source_root: str) -> dict[str, str]:
     """This process's environment with the chosen variables, and with only this project on Python's path.
 
     What the user's shell exports for allocators, threads, Python or a framework is dropped: it would
-    move figures without a trace in the row.
+    move figures without a trace in the row. So would the user's ~/.keras/keras.json; Keras finds an empty folder.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED) or name in KEPT}
-    return {**kept, **chosen, "PYTHONPATH": source_root, "PYTHONSAFEPATH": "1"}
+    own = {"PYTHONPATH": source_root, "PYTHONSAFEPATH": "1", "KERAS_HOME": os.path.join(source_root, ".keras")}
+    return {**kept, **chosen, **own}
 
 
 def pin(cpus: set[int]) -> None:

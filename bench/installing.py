@@ -29,7 +29,10 @@ ENVIRONMENTS_VARIABLE = "LENET_BENCH_ENVIRONMENTS"
 INSTALLER_VARIABLE = "LENET_BENCH_INSTALLER"
 PYTHON_WITH_PIP_VARIABLE = "LENET_BENCH_PYTHON_WITH_PIP"
 PIP, NONE = "pip", "none"
-STAMP, REASON_FILE, LOG = "installed.txt", "unavailable.txt", "install.log"
+STAMP, REASON_FILE, LOG, REQUIREMENTS = "installed.txt", "unavailable.txt", "install.log", "requirements.txt"
+# What there can be in an environment whose making was killed early; a user's folder has other things.
+EARLY = {STAMP, REASON_FILE, LOG, REQUIREMENTS, "bin", "include", "lib", "lib64", "Include", "Lib", "Scripts"}
+EARLY |= {".gitignore", ".lock", "CACHEDIR.TAG", "pyvenv.cfg"}
 LONGEST_REASON = 400
 PIP_ASKED_SECONDS = 20
 LOCK_ASKED_SECONDS = 0.5
@@ -116,6 +119,23 @@ def has_python(folder: Path) -> bool:
     return told.get("home", folder).is_dir() and told.get("base-executable", interpreter(folder)).exists()
 
 
+def is_environment(folder: Path) -> bool:
+    """Whether a folder was made here, finished or not, so that it may be removed; and is none of the user's."""
+    names = {path.name for path in folder.iterdir()}
+    return names <= EARLY or STAMP in names or ("pyvenv.cfg" in names and bool(names & {REASON_FILE, LOG}))
+
+
+def clear(folder: Path) -> None:
+    """Remove an environment, its stamp first; of a link, the link alone. Raises NotMade where it is something else."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        if not is_environment(folder):
+            raise NotMade(f"{folder} is no environment of this suite; move it, or set {ENVIRONMENTS_VARIABLE}")
+        (folder / STAMP).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+
 def installer() -> str:
     """The path of uv, `pip`, or `none`, as the variable says, or as is found beside this Python and on the path."""
     told = os.environ.get(INSTALLER_VARIABLE, "")
@@ -185,6 +205,7 @@ class Making:
             lock = place / f".{pins.name}.lock"
             with alone(lock, lambda: self.say(f"{pins.name}: waiting for another command"), lambda: self.stopped):
                 if not is_ready(pins):
+                    clear(place / pins.name)
                     self._make_or_note(pins, place / pins.name)
         except (NotMade, OSError) as error:
             reason = not_made(pins, error)
@@ -207,11 +228,8 @@ class Making:
         began = time.monotonic()
         by = "pip" if self.tool == PIP else "uv"
         self.say(f"{pins.name}: making its environment with {by}, once, in {folder}")
-        if folder.exists():
-            (folder / STAMP).unlink(missing_ok=True)
-            shutil.rmtree(folder)
         folder.mkdir()
-        requirements = folder / "requirements.txt"
+        requirements = folder / REQUIREMENTS
         requirements.write_text(pins.text, encoding="utf-8")
         self.printed[folder] = "looking for its Python"
         with every(TOLD_SECONDS, lambda: self.say(self._still(pins, folder, time.monotonic() - began))):

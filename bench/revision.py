@@ -7,11 +7,12 @@ when a gate is killed.
 from __future__ import annotations
 
 import functools
+import importlib.machinery
 import io
 import os
 import shutil
 import subprocess
-import zipfile
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from bench.tree import as_it_stood, is_checkout
 # What a measurement depends on. The harness is one instrument for both sides: the working tree's.
 MEASURED, INSTRUMENT = "backends", "bench"
 GIT_SECONDS = 60
+STATUS = ("status", "--porcelain", "--ignore-submodules=none")
+SUBMODULE = "160000"
 # What git hands to its hooks: the repository that was committed to is another than the one asked of.
 OF_ANOTHER_REPOSITORY = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE"),
@@ -51,13 +54,14 @@ def standing(root: Path) -> Standing:
             return Standing(unknown="its repository has no commit")
         if not git(root, "ls-files", "--", f"{INSTRUMENT}/__main__.py"):
             return Standing(unknown="the repository that it lies in does not hold it")
-        status = _run_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".")
+        status = _run_git(root, *STATUS, "--untracked-files=no", "--", ".")
         others = _run_git(root, "ls-files", "--others", "--exclude-standard", "--", MEASURED, INSTRUMENT)
+        hidden = unseen(root)
     except UsageError as error:
         return Standing(unknown=str(error))
     if status.returncode or others.returncode:
         return Standing(commit, unknown=_reason(status if status.returncode else others))
-    return Standing(commit, "yes" if (status.stdout + others.stdout).strip() else "no")
+    return Standing(commit, "yes" if hidden or (status.stdout + others.stdout).strip() else "no")
 
 
 @functools.cache
@@ -94,27 +98,53 @@ def resolve(root: Path, revision: str) -> str:
 
 def changes(root: Path) -> list[str]:
     """Files of the backends and the harness that differ from the last commit, or are not in it."""
-    status = git(root, "status", "--porcelain", "--untracked-files=all", "--branch", "--", MEASURED, INSTRUMENT)
+    status = git(root, *STATUS, "--untracked-files=all", "--branch", "--", MEASURED, INSTRUMENT)
     if not status and ((root / ".git").exists() or not refused(root)):
         why = refused(root) or "git status fails"
         raise UsageError(f"{why} in {root}: nobody can tell what is measured; mend the repository")
-    return [line[3:] for line in status.decode("utf-8", "replace").splitlines() if not line.startswith("##")]
+    told = [line[3:] for line in status.decode("utf-8", "replace").splitlines() if not line.startswith("##")]
+    return [*told, *unseen(root)]
+
+
+def unseen(root: Path) -> list[str]:
+    """What `git status` does not tell of: files at which git was told not to look (`update-index --skip-worktree`), and
+    ignored ones that Python would import all the same."""
+    flagged = git(root, "ls-files", "-v", "-z", "--", MEASURED, INSTRUMENT).decode("utf-8", "replace").split("\0")
+    ignored = git(root, "ls-files", "--others", "-z", "--ignored", "--exclude-standard", "--", MEASURED, INSTRUMENT)
+    code = tuple(importlib.machinery.all_suffixes())
+    return [one[2:] for one in flagged if one[:1] == "S" or one[:1].islower()] + [
+        one
+        for one in ignored.decode("utf-8", "replace").split("\0")
+        if one.endswith(code) and "__pycache__" not in one.split("/")
+    ]
 
 
 def check_out(root: Path, commit: str, folder: Path) -> None:
     """Lay that commit's backends into the folder, and the working tree's harness beside them."""
-    packed = git(root, "archive", "--format=zip", commit, MEASURED)
+    refuse_submodules(git(root, "ls-tree", "-r", commit, "--", MEASURED))
+    packed = git(root, "archive", "--format=tar", commit, MEASURED)
     if not packed:
         raise UsageError(f"git cannot read {MEASURED} at {commit[:12]}: the clone is incomplete; fetch again")
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        archive.extractall(folder)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")  # links stay links, and lead nowhere outside
+    except tarfile.TarError as error:
+        raise UsageError(f"{MEASURED} at {commit[:12]} cannot be laid out: {error}") from error
     _copy(root, INSTRUMENT, folder)
 
 
 def copy_working_tree(root: Path, folder: Path) -> None:
     """The same of the working tree as it lies: what is edited during a gate is not measured."""
+    refuse_submodules(git(root, "ls-files", "--stage", "--", MEASURED, INSTRUMENT))
     for name in (MEASURED, INSTRUMENT):
         _copy(root, name, folder)
+
+
+def refuse_submodules(listed: bytes) -> None:
+    """Raise UsageError where git lists one: its files are another repository's, and would be missing."""
+    for line in listed.decode("utf-8", "replace").splitlines():
+        if line.startswith(SUBMODULE):
+            raise UsageError(f"{line.split(chr(9))[-1]} is a submodule, which a gate cannot lay out; add its files")
 
 
 def requirement_files(tree: Path) -> dict[str, str]:

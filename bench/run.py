@@ -26,7 +26,7 @@ from backends.lenet import VARIANTS, step_multiply_adds
 from bench import data, environments, quota, results
 from bench.benchmark_json import FILE as BENCHMARK_FILE
 from bench.benchmark_json import benchmark_json
-from bench.cases import Case, impossible
+from bench.cases import Case, Selection, UsageError, expand, impossible
 from bench.conductor import LEFT_OUT, Conductor, Outcome, Plan, shared_cpus
 from bench.control import FLOPS, control_of
 from bench.estimates import (
@@ -461,6 +461,7 @@ def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]
     if machine.cpu != here.cpu:
         raise results.ResultsError(f"{path}: was begun on another processor, {machine.cpu}; this is {here.cpu}")
     registry = known(dict(request.interpreters))
+    refuse_impossible(path, request, registry)
     run = Run(folder, request, registry, machine, utc)
     processes = results.read_rows_if_any(folder, Process)
     rounds = results.read_rows_if_any(folder, Round)
@@ -470,6 +471,18 @@ def resume(folder: Path, known: Callable[[dict[str, Path]], Mapping[str, Entry]]
     counted = {(process.case, process.pass_number) for process in run.processes}
     run.rounds = [one for one in rounds if (one.case, one.pass_number) in counted]
     return run
+
+
+def refuse_impossible(path: Path, request: Request, registry: Mapping[str, Entry]) -> None:
+    """Raise ResultsError where a request, which may have been edited, asks for what the command line would refuse."""
+    try:
+        for case in request.cases:
+            names = (case.backend,), (case.mode,), (case.variant,), (case.device,), (case.precision,)
+            expand(Selection(*names, (case.batch_size,), (case.threads,)), registry)
+        if not (request.passes is None or (isinstance(request.passes, int) and request.passes > 0)):
+            raise UsageError(f"passes {request.passes!r} are no number of at least 1")
+    except (UsageError, TypeError, AttributeError) as error:
+        raise results.ResultsError(f"{path}: asks for what cannot be: {error}") from error
 
 
 def carry_out(run: Run, folders: Mapping[str, Path], progress: Callable[[str], None]) -> list[Throughput]:

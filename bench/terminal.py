@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +40,14 @@ def width_of_output() -> int | None:
     return None if known else WIDTH_WITHOUT_TERMINAL
 
 
+def forget_columns_that_are_none() -> None:
+    """With COLUMNS=0, Rich prints nothing at all; with digits such as a raised 2, it ends in an error."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdigit() and not (told.isdecimal() and int(told)):
+        del os.environ["COLUMNS"]
+
+
+forget_columns_that_are_none()
 if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: a path may hold what no encoding has
 
@@ -61,6 +70,11 @@ def refuse_elsewhere() -> None:
         found = checkout_around(Path.cwd())
     except OSError:
         return  # the working directory has been deleted
+    if os.pathsep in tempfile.gettempdir():
+        raise UsageError(
+            f"temporary files lie in {tempfile.gettempdir()}, which is two folders on Python's path; set TMPDIR to one "
+            f"without {os.pathsep!r} in its name"
+        )
     if found is not None and not found.samefile(SOURCE_ROOT):
         raise UsageError(
             f"this is lenet-bench of {SOURCE_ROOT}, called in another checkout, {found}: start that one "

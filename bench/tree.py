@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import itertools
 import os
 import py_compile
 import re
@@ -57,11 +58,17 @@ def as_it_stood(root: Path) -> dict[str, bytes]:
     Without what Python compiled of them before, which may be of other sources.
     """
     found = {}
-    for folder, _, files in (one for name in PACKAGES for one in os.walk(root / name, followlinks=True)):
-        for path in (Path(folder, file) for file in files if "__pycache__" not in folder):
+    walked = (os.walk(root / name, onerror=refuse, followlinks=True) for name in PACKAGES)
+    for folder, _, files in itertools.chain.from_iterable(walked):
+        for path in (Path(folder, file) for file in files if "__pycache__" not in os.path.relpath(folder, root)):
             if path.is_file():  # not an editor's dangling link
                 found[str(path.relative_to(root))] = path.read_bytes()
     return found
+
+
+def refuse(error: OSError) -> None:
+    """A folder that cannot be read may hold what would be measured."""
+    raise error
 
 
 @functools.cache

@@ -108,3 +108,19 @@ def test_what_the_registry_rules_out_has_a_reason(case: Case, reason: str) -> No
 def test_a_variant_that_a_backend_does_not_define_has_a_reason() -> None:
     entry = Entry("half", "half", "half", (Mode("only", "tutorial", "one"),), variants=("lenet5",))
     assert impossible(Case("half", "only", "tanh"), entry) == "mode only of half does not define the variant tanh"
+
+
+@pytest.mark.parametrize(
+    ("backends", "modes", "lanes"),
+    [
+        (("numpy",), ("im2col", "eager"), ()),
+        (("torch", "jax"), ("jit", "eager", "hybridize"), ()),
+        (("numpy",), ("im2col", "space_to_depth"), ("tutorial",)),
+        ((), ("im2col", "compile"), ("tutorial",)),
+    ],
+)
+def test_a_mode_that_would_not_be_measured_is_refused(
+    backends: tuple[str, ...], modes: tuple[str, ...], lanes: tuple[str, ...]
+) -> None:
+    with pytest.raises(UsageError, match=r"^(mode|backend) .*"):
+        expand(Selection(backends=backends, modes=modes, lanes=lanes), registry())

@@ -517,6 +517,25 @@ def test_nothing_goes_on_with_other_data_or_other_sources(
     assert {path: path.read_bytes() for path in run.rglob("*.*")} == before
 
 
+@pytest.mark.slow
+def test_a_request_that_was_edited_into_what_cannot_be_is_one_line(fashion: Path) -> None:
+    in_fashion(fashion, "run", "--mode", "jit", "--batch", "8", "--quick", "--passes", "1", "--max-minutes", "0")
+    (run,) = (fashion.parent / "results").iterdir()
+    file = run / "request.json"
+    asked = json.loads(file.read_text(encoding="utf-8"))
+    edits = [("batch_size", 0), ("batch_size", "8"), ("threads", 10_000), ("backend", "../numpy"), ("variant", "nope")]
+    for field, value in [*edits, ("mode", "eager"), ("precision", 32), ("passes", "2"), ("passes", 0)]:
+        changed = json.loads(json.dumps(asked))
+        if field == "passes":
+            changed["request"]["passes"] = value
+        else:
+            changed["request"]["cases"][0][field] = value
+        file.write_text(json.dumps(changed), encoding="utf-8")
+        done = in_this_process("run", "--resume", str(run), cwd=fashion.parent)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), (field, value, done.stderr)
+        assert "request.json: asks for what cannot be" in done.stderr
+
+
 def test_a_finished_run_keeps_the_commit_that_it_was_measured_at(
     fashion: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

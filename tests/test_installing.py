@@ -481,6 +481,35 @@ def test_environments_are_listed_and_removed_and_nothing_else_is(uv: FakeUv) -> 
     assert [path.name for path in place.iterdir() if path.is_dir()] == ["lint"]
 
 
+@pytest.mark.parametrize("kept", ["requirements.txt", "setup.py", "pyvenv.cfg", "installed"])
+def test_a_folder_of_the_users_in_that_place_is_left_alone(uv: FakeUv, kept: str) -> None:
+    """As where the variable names a folder of projects, one of them a clone of a framework."""
+    place = installing.environments_folder()
+    for name in ("tiny", "mywebapp"):
+        (place / name).mkdir(parents=True)
+        for file in (kept, "app.py"):
+            (place / name / file).write_text("precious")
+    assert f"{place / 'tiny'} is no environment of this suite" in made(TINY)[0]["tiny"]
+    assert cli_environments.there(place) == []
+    cli_environments.remove([])
+    for name in ("tiny", "mywebapp"):
+        assert {path.name for path in (place / name).iterdir()} == {kept, "app.py"}
+    assert uv.calls() == []
+
+
+def test_of_an_environment_that_is_a_link_the_link_is_removed(uv: FakeUv, tmp_path: Path) -> None:
+    place = installing.environments_folder()
+    for act in (lambda: cli_environments.remove(["tiny"]), lambda: made(Pins("tiny", "tiny==2.0\n"))):
+        assert made(TINY)[0] == {"tiny": ""}
+        target = (place / "tiny").rename(tmp_path / "elsewhere")
+        (place / "tiny").symlink_to(target)
+        act()
+        assert not (place / "tiny").is_symlink()
+        assert (target / installing.STAMP).is_file(), "what it leads to is not this place's to change"
+        installing.clear(place / "tiny")
+        installing.clear(target)
+
+
 def test_nothing_is_made_where_that_is_asked(uv: FakeUv, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(installing.INSTALLER_VARIABLE, installing.NONE)
     reasons, said = made(TINY)

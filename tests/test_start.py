@@ -23,7 +23,7 @@ import typer
 
 from bench import cli, cli_learners, environments, gate, ground, installing, tree
 from tests import commands, made_up
-from tests.commands import HERE, in_this_process
+from tests.commands import HERE, in_this_process, lenet_bench
 
 ROOT = Path(__file__).absolute().parent.parent
 NAMES = ("backends", "bench", "torch", "json", "random", "conftest", "pytest", "typer")
@@ -475,3 +475,38 @@ def test_a_complaint_that_has_no_room_changes_no_outcome(tmp_path: Path, argumen
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, cwd=tmp_path)
     assert done.returncode == code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", ["0", "000", "\u00b2"])
+def test_a_width_that_is_none_hides_nothing(columns: str, tmp_path: Path) -> None:
+    done = lenet_bench("layers", "mlp", cwd=tmp_path, COLUMNS=columns)
+    assert (done.returncode, "parameters" in done.stdout) == (0, True), done.stderr
+    done = lenet_bench("layers", "--input", "0", cwd=tmp_path, COLUMNS=columns)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+@pytest.mark.slow
+def test_a_folder_for_temporary_files_that_is_two_on_pythons_path_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "a:b"):
+        (tmp_path / name).mkdir()
+    done = lenet_bench("layers", "mlp", cwd=tmp_path, TMPDIR=str(tmp_path / "a:b"))
+    assert done.returncode == 2
+    assert f"temporary files lie in {tmp_path / 'a:b'}" in done.stderr and "TMPDIR" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "accuracy"])
+def test_what_moves_a_terminals_cursor_in_a_path_is_not_printed(command: str, tmp_path: Path) -> None:
+    done = in_this_process(command, "a\x1b]0;title\x07\nb.npz", cwd=tmp_path)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and line.isprintable() and "b.npz" in line
+
+
+def test_what_a_shell_or_a_home_folder_sets_for_a_framework_reaches_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("NUMPY_MADVISE_HUGEPAGE", "MKLDNN_VERBOSE", "FLAX_PROFILE", "KERAS_BACKEND", "TF_NUM_INTEROP_THREADS")
+    for name in names:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("KERAS_HOME", "/home/of/a/user")
+    found = ground.environment({}, "/the/tree")
+    assert not set(names) & set(found)
+    assert found["KERAS_HOME"].startswith("/the/tree/")

@@ -527,3 +527,64 @@ def test_a_folder_whose_name_no_text_can_hold_is_told_all_the_same(tmp_path: Pat
 def test_the_line_is_the_commands_own(tmp_path: Path) -> None:
     done = lenet_bench("layers", "mlp", cwd=tmp_path)
     assert done.stderr.count("lenet-bench of ") == 1 and SAID in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--skip-worktree", "--assume-unchanged"])
+def test_a_file_at_which_git_is_told_not_to_look_is_a_change(flag: str, repository: Path) -> None:
+    git(repository, "update-index", flag, "backends/__init__.py")
+    (repository / "backends" / "__init__.py").write_text("edited = True\n")
+    assert stands(repository).dirty == "yes"
+    with mock.patch.dict(os.environ, environment(repository), clear=True):
+        assert revision.changes(repository) == ["backends/__init__.py"]
+
+
+@pytest.mark.parametrize(
+    ("place", "dirty"),
+    [
+        ("backends/numpy_layers/__init__.py", "yes"),
+        ("bench/json.so", "yes"),
+        ("backends/left.pyc", "yes"),
+        ("backends/__pycache__/left.cpython-311.pyc", "no"),
+        ("bench/.left.swp", "no"),
+        ("results/left.py", "no"),
+    ],
+)
+def test_an_ignored_file_that_python_would_import_is_a_change(place: str, dirty: str, repository: Path) -> None:
+    (repository / ".git" / "info" / "exclude").write_text("left*\n.left*\nnumpy_layers\n*.so\n")
+    (repository / place).parent.mkdir(parents=True, exist_ok=True)
+    (repository / place).touch()
+    assert stands(repository).dirty == dirty
+    with mock.patch.dict(os.environ, environment(repository), clear=True):
+        assert revision.changes(repository) == ([place] if dirty == "yes" else [])
+
+
+def committed(repository: Path) -> str:
+    git(repository, "commit", "-q", "-m", "more")
+    return revision.resolve(repository, "HEAD")
+
+
+def test_a_link_in_the_packages_is_a_link_in_a_gates_tree(repository: Path, tmp_path: Path) -> None:
+    (repository / "backends" / "real.py").write_text("one = 1\n")
+    (repository / "backends" / "linked.py").symlink_to("real.py")
+    git(repository, "add", "backends")
+    revision.check_out(repository, committed(repository), tmp_path / "base")
+    assert (tmp_path / "base" / "backends" / "linked.py").read_text() == "one = 1\n"
+
+
+def test_a_link_out_of_the_packages_and_a_submodule_are_refused_by_name(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.py").write_text("one = 1\n")
+    (repository / "backends" / "outside.py").symlink_to(tmp_path / "secret.py")
+    git(repository, "add", "backends")
+    with pytest.raises(UsageError, match="outside"):
+        revision.check_out(repository, committed(repository), tmp_path / "base")
+    git(repository, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},backends/sub")
+    commit = committed(repository)
+    for lay_out in (revision.copy_working_tree, lambda root, folder: revision.check_out(root, commit, folder)):
+        with pytest.raises(UsageError, match="backends/sub is a submodule"):
+            lay_out(repository, tmp_path / "trees")
+
+
+def test_a_checkout_below_a_folder_of_that_name_is_whole(tmp_path: Path) -> None:
+    here = lay(tmp_path / "__pycache__" / "here")
+    assert "bench/tree.py" in tree.as_it_stood(here)
+    assert not any("__pycache__" in place for place in tree.as_it_stood(here))
