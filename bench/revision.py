@@ -25,6 +25,7 @@ MEASURED, INSTRUMENT = "backends", "bench"
 GIT_SECONDS = 60
 STATUS = ("status", "--porcelain", "--ignore-submodules=none")
 SUBMODULE = "160000"
+CODE = tuple(ending.encode() for ending in importlib.machinery.all_suffixes())
 # What git hands to its hooks: the repository that was committed to is another than the one asked of.
 OF_ANOTHER_REPOSITORY = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE"),
@@ -56,12 +57,12 @@ def standing(root: Path) -> Standing:
             return Standing(unknown="the repository that it lies in does not hold it")
         status = _run_git(root, *STATUS, "--untracked-files=no", "--", ".")
         others = _run_git(root, "ls-files", "--others", "--exclude-standard", "--", MEASURED, INSTRUMENT)
-        hidden = unseen(root)
+        unseen = [*hidden(root), *ignored(root)]
     except UsageError as error:
         return Standing(unknown=str(error))
     if status.returncode or others.returncode:
         return Standing(commit, unknown=_reason(status if status.returncode else others))
-    return Standing(commit, "yes" if hidden or (status.stdout + others.stdout).strip() else "no")
+    return Standing(commit, "yes" if unseen or (status.stdout + others.stdout).strip() else "no")
 
 
 @functools.cache
@@ -103,20 +104,20 @@ def changes(root: Path) -> list[str]:
         why = refused(root) or "git status fails"
         raise UsageError(f"{why} in {root}: nobody can tell what is measured; mend the repository")
     told = [line[3:] for line in status.decode("utf-8", "replace").splitlines() if not line.startswith("##")]
-    return [*told, *unseen(root)]
+    return [*told, *hidden(root)]
 
 
-def unseen(root: Path) -> list[str]:
-    """What `git status` does not tell of: files at which git was told not to look (`update-index --skip-worktree`), and
-    ignored ones that Python would import all the same."""
-    flagged = git(root, "ls-files", "-v", "-z", "--", MEASURED, INSTRUMENT).decode("utf-8", "replace").split("\0")
-    ignored = git(root, "ls-files", "--others", "-z", "--ignored", "--exclude-standard", "--", MEASURED, INSTRUMENT)
-    code = tuple(importlib.machinery.all_suffixes())
-    return [one[2:] for one in flagged if one[:1] == "S" or one[:1].islower()] + [
-        one
-        for one in ignored.decode("utf-8", "replace").split("\0")
-        if one.endswith(code) and "__pycache__" not in one.split("/")
-    ]
+def hidden(root: Path) -> list[str]:
+    """Files of the packages at which git was told not to look, as by `git update-index --skip-worktree`."""
+    listed = git(root, "ls-files", "-v", "-z", "--", MEASURED, INSTRUMENT).decode("utf-8", "replace").split("\0")
+    return [one[2:] for one in listed if one[:1] == "S" or one[:1].islower()]
+
+
+def ignored(root: Path) -> list[str]:
+    """Files in the packages that git ignores and Python would import all the same. A gate lays out none of them."""
+    listed = git(root, "ls-files", "--others", "-z", "--ignored", "--exclude-standard", "--", MEASURED, INSTRUMENT)
+    code = (one for one in listed.split(b"\0") if one.endswith(CODE) and b"__pycache__" not in one.split(b"/"))
+    return [os.fsdecode(one) for one in code if (root / os.fsdecode(one)).is_file()]
 
 
 def check_out(root: Path, commit: str, folder: Path) -> None:
