@@ -68,7 +68,8 @@ def as_it_stood(root: Path) -> dict[str, bytes]:
 
 def refuse(error: OSError) -> None:
     """A folder that cannot be read may hold what would be measured."""
-    raise error
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 @functools.cache

@@ -179,7 +179,8 @@ def test_the_tests_of_a_checkout_made_of_links_try_what_stands_in_it(original: P
 def test_a_noxfile_takes_nothing_of_the_users(real: bool, original: Path, tmp_path: Path) -> None:
     """Neither beside it nor on the path, and not by way of what looks for uv: no installer is named here.
 
-    nox itself imports json and uv, wherever they are; it needs the one and can do without the other.
+    nox itself imports json and uv, wherever they are; it needs the one and can do without the other. So does the
+    standard library import json where it is imported by name alone (importlib.metadata, from Python 3.13 on).
     """
     nox = real_nox() if real else NOX
     path = tmp_path / "path"
@@ -187,8 +188,8 @@ def test_a_noxfile_takes_nothing_of_the_users(real: bool, original: Path, tmp_pa
     for folder in (original, path):
         for name in ("backends", "bench", "uv", "json"):
             (folder / f"{name}.py").write_text(f"raise SystemExit('imported: {name}')\n")
+    (path / "json.py").unlink()
     if real:
-        (path / "json.py").unlink()
         (path / "uv.py").write_text("ultraviolet = 1e-7, 4e-7\n")
     hostile = {"PYTHONPATH": str(path), installing.INSTALLER_VARIABLE: ""}
     done = as_nox(original, "verify", *MLP, cwd=original, nox=nox, **hostile)
