@@ -25,6 +25,8 @@ from bench.training import TRIED_AT_ONCE, Images
 # How far logits may be off, relative to the largest. Where the margin between an image's two largest is no more than
 # that, it is a tie. After training, logits are larger than where a proof begins, and so is what rounding makes of them.
 TRAINED = 10.0
+# How far a weight's float32 may be off, relative to the largest of its tensor: ten roundings.
+FITS = 10 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,16 @@ def compare(case: Case, version: str, logits: np.ndarray, expected: np.ndarray, 
     )
 
 
+def refuse_what_float32_does_not_hold(weights: Path, at: Checkpoint) -> None:
+    """Raise UsageError where weights are so small or large that a framework would get others than the reference."""
+    for name, value in at.weights.items():
+        exact = value.astype(np.float64)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            off = np.abs(exact.astype(np.float32) - exact).max()
+        if not off <= FITS * np.abs(exact).max():
+            raise UsageError(f"{weights}: {name} has values that float32 does not hold; no framework can be asked")
+
+
 def evaluate(
     weights: Path,
     at: Checkpoint,
@@ -94,7 +106,9 @@ def evaluate(
     interpreters: Mapping[str, Path],
     patience: float,
 ) -> list[Evaluation]:
-    """Every case's answer to the test images."""
+    """Every case's answer to the test images. Raises UsageError for weights or logits that are no figures there."""
+    if any(case.precision != "float64" for case in cases):
+        refuse_what_float32_does_not_hold(weights, at)
     expected = reference_logits(at, images.test_images)
     if not np.isfinite(expected).all():
         raise UsageError(f"{weights}: these weights give logits that are no numbers")

@@ -202,6 +202,15 @@ def test_commands_refuse_them_in_one_line(tmp_path: Path, command: str, kind: st
     assert f"({IN_OUR_WORDS[kind][1]})" in done.stderr
 
 
+@pytest.mark.parametrize("factor", [1e-310, 1e-44, 1e39, 1e200])
+def test_weights_that_float32_does_not_hold_are_refused_and_blamed_on_nobody(tmp_path: Path, factor: float) -> None:
+    scaled = {name: value.astype(np.float64) * factor for name, value in WEIGHTS.items()}
+    checkpoints.save(tmp_path / "w.npz", Checkpoint(scaled, ABOUT))
+    done = in_this_process("evaluate", "w.npz", "--data", "digits", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "values that float32 does not hold" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("logits", "reason"),
     [
