@@ -10,6 +10,7 @@ import functools
 import importlib.machinery
 import io
 import os
+import posixpath
 import shutil
 import subprocess
 import tarfile
@@ -126,11 +127,14 @@ def check_out(root: Path, commit: str, folder: Path) -> None:
     packed = git(root, "archive", "--format=tar", commit, MEASURED)
     if not packed:
         raise UsageError(f"git cannot read {MEASURED} at {commit[:12]}: the clone is incomplete; fetch again")
-    try:
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(folder, filter="data")  # links stay links, and lead nowhere outside
-    except tarfile.TarError as error:
-        raise UsageError(f"{MEASURED} at {commit[:12]} cannot be laid out: {error}") from error
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        for member in archive.getmembers():
+            led = posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname))
+            if member.issym() and not led.startswith(f"{MEASURED}/"):
+                raise UsageError(f"{member.name} at {commit[:12]} is a link that leads out of {MEASURED}; add the file")
+        if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on
+            archive.extraction_filter = tarfile.data_filter
+        archive.extractall(folder)
     _copy(root, INSTRUMENT, folder)
 
 
