@@ -74,6 +74,7 @@ from bench.terminal import (
     only_run_here,
     output,
     page_of,
+    refuse_a_scratch_folder_that_is_two,
     refuse_elsewhere,
     say,
     tell_tree,
@@ -559,6 +560,7 @@ def carry_out() -> int:
     By Typer's parts: as a whole, it makes a 1 of a broken pipe, and says nothing when it is interrupted.
     """
     refuse_elsewhere()
+    refuse_a_scratch_folder_that_is_two()
     revision.at_start(SOURCE_ROOT)
     command = typer.main.get_command(app)
     try:

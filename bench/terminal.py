@@ -70,15 +70,19 @@ def refuse_elsewhere() -> None:
         found = checkout_around(Path.cwd())
     except OSError:
         return  # the working directory has been deleted
-    if os.pathsep in tempfile.gettempdir():
-        raise UsageError(
-            f"temporary files lie in {tempfile.gettempdir()}, which is two folders on Python's path; set TMPDIR to one "
-            f"without {os.pathsep!r} in its name"
-        )
     if found is not None and not found.samefile(SOURCE_ROOT):
         raise UsageError(
             f"this is lenet-bench of {SOURCE_ROOT}, called in another checkout, {found}: start that one "
             f"(python {found}/bench/__main__.py, or nox -s bench there), or call this one from elsewhere"
+        )
+
+
+def refuse_a_scratch_folder_that_is_two() -> None:
+    """Raise UsageError where temporary files lie in what Python's path, which workers import from, takes for two."""
+    if os.pathsep in tempfile.gettempdir():
+        raise UsageError(
+            f"temporary files lie in {tempfile.gettempdir()}, which is two folders on Python's path; set TMPDIR to one "
+            f"without {os.pathsep!r} in its name"
         )
 
 
